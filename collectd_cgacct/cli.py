@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The command collectd-cgacct: the same accounting without collectd.
+
+Exit status: 0 fine, 1 something is wrong, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import time
+from typing import Sequence
+
+from . import logs
+from .accountant import Accountant
+from .config import Config, Selection
+from .counters import Counters
+from .errors import CgacctError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("collectd-cgacct: %(message)s"))
+    logs.send_to(handler, logging.DEBUG if options.verbose else logging.WARNING)
+    try:
+        return int(options.run(options))
+    except CgacctError as error:
+        print(f"collectd-cgacct: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="collectd-cgacct", description="Account the network traffic of control groups."
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    top = verbs.add_parser("top", help="print each cgroup's traffic, every second until Ctrl-C")
+    top.add_argument("--cgroup", action="append", required=True, metavar="PATH",
+                     help="a cgroup, relative to the cgroup2 mount; repeatable")
+    top.set_defaults(run=_top)
+    return parser
+
+
+_ROW = "{:<40} {:>14} {:>12} {:>14} {:>12}"
+
+
+def _top(options: argparse.Namespace) -> int:
+    config = Config(cgroups=tuple(Selection(path) for path in options.cgroup))
+    # SIGTERM detaches as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    accountant = Accountant(config)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _print_forever(accountant)
+    finally:
+        accountant.close()
+    return 0
+
+
+def _print_forever(accountant: Accountant) -> None:
+    before: dict[str, Counters] = accountant.sample()
+    while True:
+        time.sleep(1)
+        now = accountant.sample()
+        print(_ROW.format("CGROUP", "RX B/s", "RX packet/s", "TX B/s", "TX packet/s"))
+        for name, counters in now.items():
+            last = before.get(name, Counters())
+            print(_ROW.format(name, *(new - old for new, old in zip(counters, last))))
+        print(flush=True)
+        before = now

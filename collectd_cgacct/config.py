@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Options, from collectd's tree to one frozen Config. Pure.
+
+A mistake costs the option that it is in, never the others: it becomes one line
+in the problems that parse() returns.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterable, Protocol, Sequence
+
+PACKAGED_OBJECT = os.path.join(
+    os.path.dirname(os.path.abspath(__file__)),
+    f"cgacct.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o",
+)
+
+
+class Node(Protocol):
+    """One option as collectd hands it over: key, arguments, nested options."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def values(self) -> Sequence[Any]: ...
+    @property
+    def children(self) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A cgroup to account, by its path below the root, and its name if one was given."""
+
+    path: str
+    instance: str = ""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the operator asked for. ``interval`` is in seconds; None means collectd's own."""
+
+    cgroups: tuple[Selection, ...] = ()
+    cgroup_root: str = ""
+    packets: bool = True
+    interval: float | None = None
+    bpf_object: str = PACKAGED_OBJECT
+
+
+class _Wrong(Exception):
+    """Says what would be right; parse() adds the place."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _Wrong('give it a text in quotes')
+    if "\0" in value:
+        raise _Wrong("a NUL byte cannot be part of it")
+    return value
+
+
+def _path(value: Any) -> str:
+    if not os.path.isabs(_text(value)):
+        raise _Wrong("give it an absolute path")
+    return str(value)
+
+
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, str):
+        value = _WORDS.get(value.lower())
+    if not isinstance(value, bool):
+        raise _Wrong("give it true or false")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise _Wrong("give it a number of seconds above 0")
+    return float(value)
+
+
+@dataclass
+class _Parser:
+    fields: dict[str, Any] = field(default_factory=dict)
+    cgroups: list[Selection] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def options(self, nodes: Iterable[Node], table: dict[str, Callable[[Node], None]]) -> None:
+        """Hand each node to its handler in ``table``; note what is wrong and go on."""
+        names = {name.lower(): name for name in table}
+        for node in nodes:
+            try:
+                name = names.get(node.key.lower())
+                if name is None:
+                    raise _Wrong(_unknown(node.key, list(table)))
+                table[name](node)
+            except _Wrong as wrong:
+                self.problems.append(f"collectd.conf: {_place(node)}: {wrong}")
+
+    def scalar(self, name: str, convert: Callable[[Any], Any]) -> Callable[[Node], None]:
+        def take(node: Node) -> None:
+            if node.children:
+                raise _Wrong("this option is no block")
+            self.fields[name] = convert(_single(node))
+
+        return take
+
+    def cgroup(self, node: Node) -> None:
+        path = _text(_single(node))
+        given: dict[str, str] = {}
+
+        def instance(child: Node) -> None:
+            given["instance"] = _text(_single(child))
+
+        self.options(node.children, {"Instance": instance})
+        self.cgroups.append(Selection(path, given.get("instance", "")))
+
+
+def _single(node: Node) -> Any:
+    if len(node.values) != 1:
+        raise _Wrong(f"it takes one argument, not {len(node.values)}")
+    return node.values[0]
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(key.lower(), lower, 1)
+    hint = f"did you mean {lower[close[0]]}?" if close else f"there are {', '.join(known)}"
+    return f"unknown option; {hint}"
+
+
+def _place(node: Node) -> str:
+    values = " ".join(f'"{v}"' if isinstance(v, str) else _plain(v) for v in node.values)
+    return f"{node.key} {values}".rstrip()
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def parse(blocks: Iterable[Node]) -> tuple[Config, list[str]]:
+    """Read the ``<Module>`` blocks; return the options, and a line for each mistake."""
+    parser = _Parser()
+    table = {
+        "CGroup": parser.cgroup,
+        "CGroupRoot": parser.scalar("cgroup_root", _path),
+        "Packets": parser.scalar("packets", _boolean),
+        "Interval": parser.scalar("interval", _seconds),
+        "BPFObject": parser.scalar("bpf_object", _path),
+    }
+    for block in blocks:
+        parser.options(block.children, table)
+    return Config(cgroups=tuple(parser.cgroups), **parser.fields), parser.problems

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""libbpf through ctypes: signatures, error checks, log capture. No policy.
+
+The functions here take and give Python's own types; a failure is an OSError that
+carries the kernel's errno and the name of the libbpf function. Nothing is loaded
+on import: the library is opened on first use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+from ctypes import POINTER, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+from typing import Any, Callable
+
+# enum libbpf_print_level
+WARN, INFO, DEBUG = 0, 1, 2
+
+# enum bpf_attach_type
+CGROUP_INET_INGRESS, CGROUP_INET_EGRESS = 0, 1
+
+_SONAMES = ("libbpf.so.1", "libbpf.so.0")
+
+# typedef int (*libbpf_print_fn_t)(enum libbpf_print_level level, const char *, va_list ap);
+# A va_list arrives as a pointer on every ABI that Debian has; it is only handed on.
+_PRINT_FN = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+
+
+def _check_int(result: int, function: Any, _args: object) -> int:
+    # libbpf 1.x returns -errno; the system call wrappers of 0.x return -1 and set errno.
+    if result >= 0:
+        return result
+    number = ctypes.get_errno() if result == -1 else -result
+    raise OSError(number, os.strerror(number), function.__name__)
+
+
+def _check_pointer(result: int | None, function: Any, _args: object) -> int:
+    # libbpf 1.x returns NULL and sets errno; 0.x returns the errno as a pointer.
+    if result is None:
+        number = ctypes.get_errno() or errno.EINVAL
+    elif result > 2 ** (8 * ctypes.sizeof(c_void_p)) - 4096:
+        number = 2 ** (8 * ctypes.sizeof(c_void_p)) - result
+    else:
+        return result
+    raise OSError(number, os.strerror(number), function.__name__)
+
+
+# name: (result type, error check, argument types)
+_SIGNATURES: dict[str, tuple[Any, Any, list[Any]]] = {
+    # libbpf_print_fn_t libbpf_set_print(libbpf_print_fn_t fn);
+    "libbpf_set_print": (c_void_p, None, [c_void_p]),
+    # int libbpf_num_possible_cpus(void);
+    "libbpf_num_possible_cpus": (c_int, _check_int, []),
+    # struct bpf_object *bpf_object__open_file(const char *path, const struct bpf_object_open_opts *);
+    "bpf_object__open_file": (c_void_p, _check_pointer, [c_char_p, c_void_p]),
+    # int bpf_object__load(struct bpf_object *obj);
+    "bpf_object__load": (c_int, _check_int, [c_void_p]),
+    # void bpf_object__close(struct bpf_object *obj);
+    "bpf_object__close": (None, None, [c_void_p]),
+    # struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *, const char *);
+    "bpf_object__find_program_by_name": (c_void_p, _check_pointer, [c_void_p, c_char_p]),
+    # struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *, const char *);
+    "bpf_object__find_map_by_name": (c_void_p, _check_pointer, [c_void_p, c_char_p]),
+    # int bpf_program__fd(const struct bpf_program *prog);
+    "bpf_program__fd": (c_int, _check_int, [c_void_p]),
+    # int bpf_map__fd(const struct bpf_map *map);
+    "bpf_map__fd": (c_int, _check_int, [c_void_p]),
+    # __u32 bpf_map__value_size(const struct bpf_map *map);
+    "bpf_map__value_size": (c_uint32, None, [c_void_p]),
+    # int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type,
+    #                     const struct bpf_link_create_opts *opts);
+    "bpf_link_create": (c_int, _check_int, [c_int, c_int, c_int, c_void_p]),
+    # int bpf_map_lookup_elem(int fd, const void *key, void *value);
+    "bpf_map_lookup_elem": (c_int, _check_int, [c_int, c_void_p, c_void_p]),
+}
+
+
+def bind(library: Any) -> Any:
+    """Give ``library`` the signatures above.
+
+    Raises OSError(ELIBBAD) that names the symbols which the library lacks.
+    """
+    missing = []
+    for name, (restype, check, argtypes) in _SIGNATURES.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            missing.append(name)
+            continue
+        function.restype, function.argtypes = restype, argtypes
+        if check:
+            function.errcheck = check
+    if missing:
+        raise OSError(errno.ELIBBAD, f"it lacks {', '.join(missing)}", library._name)
+    return library
+
+
+@functools.lru_cache(maxsize=None)
+def _library() -> Any:
+    for soname in _SONAMES:
+        try:
+            library = ctypes.CDLL(soname, use_errno=True)
+        except OSError:
+            continue
+        return bind(library)
+    raise OSError(errno.ENOENT, "no such shared library", " or ".join(_SONAMES))
+
+
+def possible_cpus() -> int:
+    """Return how many CPUs the kernel can have: the slots of a per-CPU value."""
+    return int(_library().libbpf_num_possible_cpus())
+
+
+# libbpf keeps the address of the callback, so that the callback must outlive the library.
+_print_callback: Any = None
+
+
+def set_print(sink: Callable[[int, str], None], most: int = INFO) -> None:
+    """Send libbpf's messages to ``sink(level, text)``, those above level ``most`` left out."""
+    libc = ctypes.CDLL(None)
+    # int vasprintf(char **strp, const char *fmt, va_list ap);
+    libc.vasprintf.argtypes = [POINTER(c_void_p), c_char_p, c_void_p]
+    libc.free.argtypes = [c_void_p]
+
+    def write(level: int, template: bytes, arguments: int) -> int:
+        if level > most:
+            return 0
+        text = c_void_p()
+        if libc.vasprintf(ctypes.byref(text), template, arguments) >= 0:
+            sink(level, ctypes.string_at(text.value or 0).decode(errors="replace").rstrip())
+            libc.free(text)
+        return 0
+
+    global _print_callback
+    callback = _PRINT_FN(write)
+    _library().libbpf_set_print(callback)
+    _print_callback = callback
+
+
+def open_object(path: str) -> int:
+    """Open the ELF file at ``path``; return a handle for the functions below."""
+    return int(_library().bpf_object__open_file(os.fsencode(path), None))
+
+
+def load_object(handle: int) -> None:
+    """Create the object's maps and load its programs into the kernel."""
+    _library().bpf_object__load(handle)
+
+
+def close_object(handle: int) -> None:
+    """Free the handle and the descriptors of its maps and programs."""
+    _library().bpf_object__close(handle)
+
+
+def program_fd(handle: int, name: str) -> int:
+    """Return the descriptor of a loaded program; it stays the object's."""
+    program = _library().bpf_object__find_program_by_name(handle, name.encode())
+    return int(_library().bpf_program__fd(program))
+
+
+def map_fd(handle: int, name: str) -> tuple[int, int]:
+    """Return the descriptor of a created map, which stays the object's, and its value size."""
+    found = _library().bpf_object__find_map_by_name(handle, name.encode())
+    return int(_library().bpf_map__fd(found)), int(_library().bpf_map__value_size(found))
+
+
+def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
+    """Attach a program; return the link's descriptor. Closing the last one detaches."""
+    return int(_library().bpf_link_create(prog_fd, target_fd, attach_type, None))
+
+
+class PerCpuLookup:
+    """Look elements up in a per-CPU map with a ``__u64`` key, into one buffer that is reused.
+
+    The kernel writes round_up(value_size, 8) bytes for each possible CPU, whatever
+    the size of the buffer: too small a one is memory corruption.
+    """
+
+    def __init__(self, fd: int, value_size: int) -> None:
+        self._fd = fd
+        self._key = c_uint64()
+        size = (value_size + 7) // 8 * 8 * possible_cpus()
+        self.buffer = (c_uint64 * (size // ctypes.sizeof(c_uint64)))()
+        self._arguments = (fd, ctypes.byref(self._key), ctypes.byref(self.buffer))
+        self._lookup = _library().bpf_map_lookup_elem
+
+    def read(self, key: int) -> None:
+        """Fill ``buffer`` with the element's slots; OSError(ENOENT) if there is no such element."""
+        self._key.value = key
+        self._lookup(*self._arguments)

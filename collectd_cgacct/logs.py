@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Log levels of syslog in Python's logging, and libbpf's messages among them."""
+
+from __future__ import annotations
+
+import logging
+
+from . import libbpf
+
+NOTICE = (logging.INFO + logging.WARNING) // 2
+logging.addLevelName(NOTICE, "NOTICE")
+
+logger = logging.getLogger(__package__)
+# What the handlers of other Python plugins do is not ours to trigger.
+logger.propagate = False
+
+_LIBBPF_LEVELS = {
+    libbpf.WARN: logging.WARNING,
+    libbpf.INFO: logging.INFO,
+    libbpf.DEBUG: logging.DEBUG,
+}
+
+
+def _libbpf_line(level: int, text: str) -> None:
+    # A verifier log is one message of many lines.
+    for line in text.splitlines():
+        logger.log(_LIBBPF_LEVELS.get(level, logging.DEBUG), "%s", line)
+
+
+def send_to(handler: logging.Handler, level: int = logging.INFO) -> None:
+    """Send what the package and libbpf say, from ``level`` up, to ``handler`` alone."""
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    most = libbpf.DEBUG if level <= logging.DEBUG else libbpf.INFO
+    libbpf.set_print(_libbpf_line, most)

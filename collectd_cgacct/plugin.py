@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""collectd's callbacks, log and dispatch. Nothing here may raise into collectd."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any, Callable, TypeVar
+
+import collectd
+
+from . import config, logs
+from .accountant import Accountant
+from .counters import Counters
+from .errors import CgacctError
+
+PLUGIN = "cgacct"
+
+logger = logging.getLogger(__name__)
+
+_blocks: list[Any] = []
+_accountant: Accountant | None = None
+_config = config.Config()
+
+_Callback = TypeVar("_Callback", bound=Callable[..., None])
+
+
+class _CollectdLog(logging.Handler):
+    """Hands records to collectd's log, one line each, the plugin's name in front."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            write = collectd.error
+        elif record.levelno >= logging.WARNING:
+            write = collectd.warning
+        elif record.levelno >= logs.NOTICE:
+            write = collectd.notice
+        elif record.levelno >= logging.INFO:
+            write = collectd.info
+        else:
+            write = collectd.debug
+        # collectd takes C strings: no NUL, and no byte that is not UTF-8.
+        line = " ".join(record.getMessage().replace("\0", "\\0").splitlines())
+        write(f"{PLUGIN}: " + line.encode("utf-8", "backslashreplace").decode())
+
+
+def _guarded(callback: _Callback) -> _Callback:
+    """Keep every exception of ``callback`` from collectd, which would suspend the plugin."""
+
+    @functools.wraps(callback)
+    def guard(*arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except CgacctError as error:
+            logger.error("%s", error)
+        except Exception as error:
+            logger.error("%s failed: %r; please report this", callback.__name__, error)
+
+    return guard  # type: ignore[return-value]
+
+
+@_guarded
+def configure(block: Any) -> None:
+    """Keep a ``<Module>`` block until init; there may be several."""
+    _blocks.append(block)
+
+
+@_guarded
+def init() -> None:
+    """Load, attach, and begin to read."""
+    global _accountant, _config
+    logs.send_to(_CollectdLog())
+    if not _blocks:
+        logger.warning(
+            "nothing is accounted: add a <Module collectd_cgacct> block "
+            "that names cgroups to <Plugin python>"
+        )
+        return
+    _config, problems = config.parse(_blocks)
+    for problem in problems:
+        logger.error("%s", problem)
+    _accountant = Accountant(_config)
+    logger.info("started: %d cgroups configured", len(_config.cgroups))
+    options = {"interval": _config.interval} if _config.interval else {}
+    collectd.register_read(read, name=PLUGIN, **options)
+
+
+@_guarded
+def read() -> None:
+    """Dispatch every instance's cumulative counters."""
+    if _accountant is None:
+        return
+    for name, counters in _accountant.sample().items():
+        _dispatch(name, counters)
+
+
+def _dispatch(name: str, counters: Counters) -> None:
+    values = collectd.Values(plugin=PLUGIN, plugin_instance=name)
+    values.dispatch(type="if_octets", values=[counters.rx_bytes, counters.tx_bytes])
+    if _config.packets:
+        values.dispatch(type="if_packets", values=[counters.rx_packets, counters.tx_packets])
+
+
+@_guarded
+def shutdown() -> None:
+    """Detach from everything."""
+    global _accountant
+    if _accountant is not None:
+        _accountant.close()
+        _accountant = None
+        logger.info("stopped")
+
+
+def register() -> None:
+    """Register the callbacks; collectd matches ``<Module collectd_cgacct>`` with the name."""
+    collectd.register_config(configure, name=__package__)
+    collectd.register_init(init, name=PLUGIN)
+    collectd.register_shutdown(shutdown, name=PLUGIN)

@@ -1,28 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Joins the parts: start, reconcile with the cgroups that exist, sample, stop."""
+"""Joins the parts: start, reconcile, sample, stop.
+
+Two threads: the watcher's, which attaches, and the caller's, which samples. They
+share the queue of changes in the roster, and nothing else.
+"""
 
 from __future__ import annotations
 
-import errno
 import logging
+import time
 from dataclasses import dataclass
-from typing import Iterator
 
-from .bpf import Link, Object
+from .bpf import Link, Object, raise_descriptor_limit
 from .config import Config
-from .counters import Counters
-from .errors import CgacctError, OperationError
-from .hierarchy import Cgroup, Hierarchy
+from .counters import FIELDS, Values
+from .errors import OperationError
+from .hierarchy import Hierarchy
+from .ledger import Ledger
+from .logs import OnChange
+from .roster import Attached, Removed, Roster
+from .rules import Names
+from .selection import rule_set
+from .watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Member:
-    """An attached cgroup."""
+class Sample:
+    """What one reading found. ``seconds`` is how long it took, the rest are counts."""
 
-    cgroup_id: int
-    link: Link
+    totals: list[tuple[str, Values]]
+    cgroups: int
+    instances: int
+    skipped: int
+    attach_errors: int
+    read_errors: int
+    seconds: float
 
 
 class Accountant:
@@ -30,72 +44,83 @@ class Accountant:
 
     def __init__(self, config: Config) -> None:
         """Load the object; raises CgacctError if there is no cgroup2, or no right to load."""
-        self._hierarchy = Hierarchy(config.cgroup_root)
-        self._names = dict(self._resolve(config))
+        hierarchy = Hierarchy(config.cgroup_root)
+        rules = rule_set(config, hierarchy)
+        raise_descriptor_limit()
         self._object = Object(config.bpf_object)
-        self._members: dict[str, _Member] = {}
-        self._complaints: dict[str, str] = {}
+        self._counters = self._object.counters()
+        self._roster = Roster(hierarchy, rules, self._object, config.limit)
+        self._watcher = Watcher(hierarchy, self._roster)
+        self._ledger = Ledger(FIELDS, config.limit)
+        self._names = Names()
+        self._links: dict[int, Link] = {}
+        self._read_errors = 0
+        self._complaints = OnChange(logger)
 
-    def _resolve(self, config: Config) -> Iterator[tuple[str, str]]:
-        for selection in config.cgroups:
-            try:
-                path = self._hierarchy.relative(selection.path)
-            except CgacctError as error:
-                logger.warning("%s", error)
-            else:
-                yield path, selection.instance or path.replace("/", "-") or "root"
+    def start(self) -> None:
+        """Attach to all cgroups that exist, and from now on to each that appears."""
+        self._watcher.start()
 
-    def sample(self) -> dict[str, Counters]:
-        """Attach to what appeared, drop what is gone; return each instance's cumulative sums."""
-        totals: dict[str, Counters] = {}
-        for path, name in self._names.items():
-            try:
-                counters = self._reconcile(path)
-            except CgacctError as error:
-                self._complain(path, str(error))
+    def sample(self) -> Sample:
+        """Read all counters; return each instance's cumulative totals."""
+        begin = time.monotonic()
+        self._take_changes()
+        self._read()
+        totals = self._ledger.totals(begin)
+        for name in self._ledger.forget():
+            self._names.release(name)
+        return Sample(
+            totals,
+            len(self._links),
+            len(totals),
+            self._roster.skipped,
+            self._roster.errors,
+            self._read_errors,
+            time.monotonic() - begin,
+        )
+
+    def _take_changes(self) -> None:
+        changes = self._roster.changes
+        while changes:
+            change = changes.popleft()
+            if isinstance(change, Attached):
+                name = self._names.claim(change.raw_name)
+                self._ledger.join(change.cgroup_id, name, change.path)
+                self._links[change.cgroup_id] = change.link
                 continue
-            self._complaints.pop(path, None)
-            if counters:
-                totals[name] = counters
-        return totals
+            if change.values is not None:
+                self._ledger.read(change.cgroup_id, change.values)
+            if isinstance(change, Removed):
+                self._ledger.remove(change.cgroup_id)
 
-    def _reconcile(self, path: str) -> Counters | None:
+    def _read(self) -> None:
+        ledger = self._ledger
+        unread = self._counters.read_into(ledger.ids, ledger.values)
+        ledger.noted()
+        for cgroup_id in unread:
+            self._read_again(cgroup_id)
+        if not unread:
+            self._complaints.end("read", "all counters can be read again")
+
+    def _read_again(self, cgroup_id: int) -> None:
         try:
-            cgroup = self._hierarchy.open(path)
+            values = self._counters.read(cgroup_id)
         except OperationError as error:
-            self._drop(path)
-            if error.errno == errno.ENOENT:
-                return None
-            raise
-        try:
-            return self._object.counters.read(self._attached(cgroup).cgroup_id)
-        finally:
-            cgroup.close()
-
-    def _attached(self, cgroup: Cgroup) -> _Member:
-        member = self._members.get(cgroup.path)
-        if member and member.cgroup_id == cgroup.id:
-            return member
-        self._drop(cgroup.path)
-        member = _Member(cgroup.id, self._object.attach(cgroup.fd, f'"{cgroup.path or "/"}"'))
-        self._members[cgroup.path] = member
-        logger.info('attached to cgroup "%s"', cgroup.path or "/")
-        return member
-
-    def _drop(self, path: str) -> None:
-        member = self._members.pop(path, None)
-        if member:
-            member.link.close()
-            logger.info('cgroup "%s" is gone', path)
-
-    def _complain(self, path: str, message: str) -> None:
-        # Once for each change of state, not once for each read.
-        if self._complaints.get(path) != message:
-            self._complaints[path] = message
-            logger.warning("%s", message)
+            self._read_errors += 1
+            self._complaints.begin("read", str(error))
+            return
+        if values is None:
+            # The kernel has freed the storage: what was read last was all.
+            self._ledger.leave(cgroup_id, time.monotonic())
+            self._links.pop(cgroup_id).close()
+        else:
+            self._ledger.read(cgroup_id, values)
 
     def close(self) -> None:
-        """Detach from all and free the object."""
-        for path in list(self._members):
-            self._members.pop(path).link.close()
+        """Stop watching, detach from all and free the object."""
+        self._watcher.stop()
+        self._take_changes()
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
         self._object.close()

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Iterator
+from typing import Any
 
 from . import libbpf
-from .counters import SIZE, Counters, sum_cpus
+from .counters import SIZE, CpuSums, Values
 from .errors import CgacctError, OperationError
 
 _PROGRAMS = (
@@ -34,27 +38,99 @@ def _operation(operation: str, subject: str) -> Iterator[None]:
         raise OperationError(operation, subject, number, error.strerror or "") from error
 
 
+# Descriptors below this are left to others: thousands of links would push those of
+# other plugins beyond FD_SETSIZE, where select(2) corrupts memory.
+_FIRST_LINK_FD = 1024
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit on open files to the hard one: a cgroup takes two."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _out_of_the_way(fd: int) -> int:
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_LINK_FD)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # the limit itself is below
+            return fd
+        os.close(fd)
+        raise
+    os.close(fd)
+    return high
+
+
+# So many counters are summed at once; more gain nothing, and take memory.
+_CHUNK = 256
+
+
+@dataclass
+class _Chunk:
+    """Neighbours that are read together, and what was read last."""
+
+    cgroup_ids: list[int]
+    prepared: list[Any]
+    data: bytes
+
+
 class CounterMap:
-    """The per-CPU counters of every cgroup that the programs are attached to."""
+    """The per-CPU counters of every cgroup that the programs are attached to.
+
+    One for each thread: it has a buffer.
+    """
 
     def __init__(self, fd: int, value_size: int) -> None:
-        if value_size != SIZE:
-            raise CgacctError(
-                f'map "{_MAP}" has values of {value_size} bytes, not {SIZE}: '
-                "the object is of another version; build or install both together"
-            )
-        self._lookup = libbpf.PerCpuLookup(fd, value_size)
+        self._lookup = libbpf.PerCpuLookup(fd, value_size, _CHUNK)
+        self._sums = CpuSums((value_size + 7) // 8, libbpf.possible_cpus())
+        self._chunks: list[_Chunk] = []
 
-    def read(self, cgroup_id: int) -> Counters | None:
+    def read(self, cgroup_id: int) -> Values | None:
         """Return the cgroup's sums over all CPUs; None if nothing is attached to it any more."""
         try:
             with _operation("read counters of cgroup", f"id {cgroup_id}"):
-                self._lookup.read(cgroup_id)
+                return next(self._sums(self._lookup.read(cgroup_id)))
         except OperationError as error:
             if error.errno == errno.ENOENT:
                 return None
             raise
-        return sum_cpus(self._lookup.buffer)
+
+    def read_into(self, cgroup_ids: list[int], values: list[Values]) -> list[int]:
+        """Put the sums of all ``cgroup_ids`` into the same places of ``values``.
+
+        Returns the ids of those that could not be read; read() tells why. What has not
+        changed since the last call, with the same cgroup in the same place, is left alone.
+        """
+        unread: list[int] = []
+        for number, begin in enumerate(range(0, len(cgroup_ids), _CHUNK)):
+            chunk = self._chunk(number, cgroup_ids[begin : begin + _CHUNK])
+            data = self._lookup.read_all(chunk.prepared)
+            if data is None:
+                chunk.data = b""
+                unread += self._one_by_one(chunk.cgroup_ids, values, begin)
+            elif data != chunk.data:
+                chunk.data = data
+                values[begin : begin + _CHUNK] = self._sums(data)
+        del self._chunks[(len(cgroup_ids) + _CHUNK - 1) // _CHUNK :]
+        return unread
+
+    def _chunk(self, number: int, cgroup_ids: list[int]) -> _Chunk:
+        if number == len(self._chunks):
+            self._chunks.append(_Chunk([], [], b""))
+        chunk = self._chunks[number]
+        if chunk.cgroup_ids != cgroup_ids:
+            chunk = _Chunk(cgroup_ids, self._lookup.prepare(cgroup_ids), b"")
+            self._chunks[number] = chunk
+        return chunk
+
+    def _one_by_one(self, cgroup_ids: list[int], values: list[Values], begin: int) -> list[int]:
+        unread = []
+        for place, cgroup_id in enumerate(cgroup_ids, begin):
+            try:
+                values[place] = next(self._sums(self._lookup.read(cgroup_id)))
+            except OSError:
+                unread.append(cgroup_id)
+        return unread
 
 
 class Link:
@@ -99,16 +175,28 @@ class Object:
     def _load(self) -> None:
         with _operation("load BPF object", self._path):
             libbpf.load_object(self._handle)
+        self._find()
+        if self._map[1] != SIZE:
+            raise CgacctError(
+                f"BPF object {self._path} has counters of {self._map[1]} bytes, not {SIZE}: "
+                "it is of another version; reinstall the package, or mend the option BPFObject"
+            )
+
+    def _find(self) -> None:
         try:
             self._programs = [
                 (libbpf.program_fd(self._handle, name), kind) for name, kind in _PROGRAMS
             ]
-            self.counters = CounterMap(*libbpf.map_fd(self._handle, _MAP))
+            self._map = libbpf.map_fd(self._handle, _MAP)
         except OSError as error:
             raise CgacctError(
                 f"BPF object {self._path} lacks a program or the map of this version; "
                 "reinstall the package, or mend the option BPFObject"
             ) from error
+
+    def counters(self) -> CounterMap:
+        """Return a reader of the counters."""
+        return CounterMap(*self._map)
 
     def attach(self, cgroup_fd: int, subject: str) -> Link:
         """Attach both programs to the cgroup directory open at ``cgroup_fd``, or neither."""
@@ -117,7 +205,8 @@ class Object:
         try:
             with _operation("attach to cgroup", subject):
                 for program_fd, kind in self._programs:
-                    descriptors.append(libbpf.link_create(program_fd, cgroup_fd, kind))
+                    fd = libbpf.link_create(program_fd, cgroup_fd, kind)
+                    descriptors.append(_out_of_the_way(fd))
         except OperationError:
             link.close()
             raise

@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import time
-from typing import Sequence
+from collections.abc import Sequence
 
 from . import logs
 from .accountant import Accountant
@@ -43,8 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     top = verbs.add_parser("top", help="print each cgroup's traffic, every second until Ctrl-C")
-    top.add_argument("--cgroup", action="append", required=True, metavar="PATH",
-                     help="a cgroup, relative to the cgroup2 mount; repeatable")
+    top.add_argument(
+        "--cgroup",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="a cgroup, relative to the cgroup2 mount; repeatable",
+    )
     top.set_defaults(run=_top)
     return parser
 
@@ -58,6 +63,7 @@ def _top(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     accountant = Accountant(config)
     try:
+        accountant.start()
         with contextlib.suppress(KeyboardInterrupt):
             _print_forever(accountant)
     finally:
@@ -66,13 +72,13 @@ def _top(options: argparse.Namespace) -> int:
 
 
 def _print_forever(accountant: Accountant) -> None:
-    before: dict[str, Counters] = accountant.sample()
+    before = dict(accountant.sample().totals)
     while True:
         time.sleep(1)
-        now = accountant.sample()
+        now = dict(accountant.sample().totals)
         print(_ROW.format("CGROUP", "RX B/s", "RX packet/s", "TX B/s", "TX packet/s"))
-        for name, counters in now.items():
+        for name, values in now.items():
             last = before.get(name, Counters())
-            print(_ROW.format(name, *(new - old for new, old in zip(counters, last))))
+            print(_ROW.format(name, *(new - old for new, old in zip(values, last))))
         print(flush=True)
         before = now

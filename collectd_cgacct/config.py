@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterable, Protocol, Sequence
+from typing import Any, Callable, Protocol
 
 PACKAGED_OBJECT = os.path.join(
     os.path.dirname(os.path.abspath(__file__)),
@@ -32,9 +33,9 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """A cgroup to account, by its path below the root, and its name if one was given."""
+    """Which cgroups to account, and the template of their names if one was given."""
 
-    path: str
+    pattern: str
     instance: str = ""
 
 
@@ -43,8 +44,12 @@ class Config:
     """What the operator asked for. ``interval`` is in seconds; None means collectd's own."""
 
     cgroups: tuple[Selection, ...] = ()
+    excludes: tuple[str, ...] = ()
+    rules_files: tuple[str, ...] = ()
     cgroup_root: str = ""
     packets: bool = True
+    limit: int = 10000
+    self_metrics: bool = True
     interval: float | None = None
     bpf_object: str = PACKAGED_OBJECT
 
@@ -55,7 +60,7 @@ class _Wrong(Exception):
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise _Wrong('give it a text in quotes')
+        raise _Wrong("give it a text in quotes")
     if "\0" in value:
         raise _Wrong("a NUL byte cannot be part of it")
     return value
@@ -84,10 +89,19 @@ def _seconds(value: Any) -> float:
     return float(value)
 
 
+def _whole(value: Any) -> int:
+    # collectd hands every number over as a float.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < 1e9:
+        raise _Wrong("give it a whole number above 0")
+    if value != int(value):
+        raise _Wrong("give it a whole number")
+    return int(value)
+
+
 @dataclass
 class _Parser:
     fields: dict[str, Any] = field(default_factory=dict)
-    cgroups: list[Selection] = field(default_factory=list)
+    lists: dict[str, list[Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def options(self, nodes: Iterable[Node], table: dict[str, Callable[[Node], None]]) -> None:
@@ -110,15 +124,24 @@ class _Parser:
 
         return take
 
+    def repeated(self, name: str, convert: Callable[[Any], Any]) -> Callable[[Node], None]:
+        def take(node: Node) -> None:
+            if node.children:
+                raise _Wrong("this option is no block")
+            self.lists.setdefault(name, []).append(convert(_single(node)))
+
+        return take
+
     def cgroup(self, node: Node) -> None:
-        path = _text(_single(node))
+        pattern = _text(_single(node))
         given: dict[str, str] = {}
 
         def instance(child: Node) -> None:
             given["instance"] = _text(_single(child))
 
         self.options(node.children, {"Instance": instance})
-        self.cgroups.append(Selection(path, given.get("instance", "")))
+        selection = Selection(pattern, given.get("instance", ""))
+        self.lists.setdefault("cgroups", []).append(selection)
 
 
 def _single(node: Node) -> Any:
@@ -148,11 +171,16 @@ def parse(blocks: Iterable[Node]) -> tuple[Config, list[str]]:
     parser = _Parser()
     table = {
         "CGroup": parser.cgroup,
+        "Exclude": parser.repeated("excludes", _text),
+        "RulesFile": parser.repeated("rules_files", _path),
         "CGroupRoot": parser.scalar("cgroup_root", _path),
         "Packets": parser.scalar("packets", _boolean),
+        "Limit": parser.scalar("limit", _whole),
+        "SelfMetrics": parser.scalar("self_metrics", _boolean),
         "Interval": parser.scalar("interval", _seconds),
         "BPFObject": parser.scalar("bpf_object", _path),
     }
     for block in blocks:
         parser.options(block.children, table)
-    return Config(cgroups=tuple(parser.cgroups), **parser.fields), parser.problems
+    lists: dict[str, Any] = {name: tuple(items) for name, items in parser.lists.items()}
+    return Config(**lists, **parser.fields), parser.problems

@@ -7,7 +7,9 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
 
 from .errors import CgacctError, OperationError
 
@@ -34,7 +36,6 @@ def parse_mountinfo(text: str) -> list[Mount]:
         _id, _parent, device, _root, path = left.split(" ")[:5]
         major, minor = device.split(":")
         path = _OCTAL.sub(lambda found: chr(int(found[1], 8)), path)
-        path = os.fsdecode(path.encode("utf-8", "surrogateescape"))
         version = 2 if kind == "cgroup2" else 1
         mounts.append(Mount(os.makedev(int(major), int(minor)), path, version))
     return mounts
@@ -53,32 +54,54 @@ class Cgroup:
     id: int
     fd: int
 
-    def close(self) -> None:
-        """Let the directory go."""
+    def __enter__(self) -> Cgroup:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         os.close(self.fd)
 
 
+def decode(name: bytes) -> str:
+    """Return a file name as text. Not os.fsdecode: that depends on collectd's locale."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def encode(path: str) -> bytes:
+    """Return the bytes that ``path`` was decoded from."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def join(path: str, name: bytes) -> str:
+    """Return the path of ``name`` in the cgroup ``path``."""
+    return f"{path}/{decode(name)}" if path else decode(name)
+
+
 class Hierarchy:
-    """The cgroup2 tree below one directory."""
+    """The cgroup2 tree below one directory. Paths are relative to it; its own is ""."""
 
     def __init__(self, root: str = "") -> None:
         """Take the tree at ``root``, or at the first mount of cgroup2; raises CgacctError."""
         mounts = _mounts()
-        self._devices = {mount.device for mount in mounts if mount.version == 2}
         self._v1 = [mount.path for mount in mounts if mount.version == 1]
-        mount_points = [mount.path for mount in mounts if mount.version == 2]
-        if not mount_points:
+        v2 = [mount for mount in mounts if mount.version == 2]
+        if not v2:
             raise CgacctError(
-                "cgroup2 is not mounted: nothing in /proc/self/mountinfo; "
+                "cannot find cgroup2: /proc/self/mountinfo has no mount of it; "
                 "boot with systemd.unified_cgroup_hierarchy=1, "
                 "or mount it: mount -t cgroup2 none /sys/fs/cgroup"
             )
-        self.root = os.path.normpath(root) if root else mount_points[0]
-        self._check_root(mount_points[0])
+        self._devices = {mount.device for mount in v2}
+        self.root = os.path.normpath(root) if root else v2[0].path
+        self._check_root(v2[0].path)
 
     def _check_root(self, mount_point: str) -> None:
         try:
-            status = os.stat(self.root)
+            status = os.stat(self.full(""))
         except OSError as error:
             why = error.strerror
         else:
@@ -92,35 +115,19 @@ class Hierarchy:
             f'cannot use CGroupRoot "{self.root}": {why}; cgroup2 is mounted at {mount_point}'
         )
 
-    def relative(self, path: str) -> str:
-        """Return ``path`` relative to the root: "" for the root itself.
-
-        A leading slash and the root as a prefix are dropped; raises CgacctError for
-        a path in a cgroup v1 hierarchy, which nothing can be attached to.
-        """
-        path = os.path.normpath(path)
-        if path == self.root:
-            return ""
-        if path.startswith(self.root + "/"):
-            return path[len(self.root) + 1 :]
-        for v1 in self._v1:
-            if path == v1 or path.startswith(v1 + "/"):
-                raise CgacctError(
-                    f'cannot account cgroup "{path}": {v1} is a cgroup v1 hierarchy; '
-                    f"name a cgroup below {self.root}, where cgroup2 is mounted"
-                )
-        return path.strip("/")
+    def full(self, path: str) -> bytes:
+        """Return the absolute path, as the kernel takes it."""
+        return encode(f"{self.root}/{path}" if path else self.root)
 
     def open(self, path: str) -> Cgroup:
-        """Open the cgroup at ``path``, relative to the root.
+        """Open the cgroup at ``path``, for use in a with statement.
 
         Raises OperationError: ENOENT if it is not there (yet), ENOTDIR for a file,
-        EBADF for a directory of another file system, cgroup v1 among them.
+        EBADF for a directory of another file system.
         """
         subject = f'"{path or "/"}"'
-        full = os.path.join(self.root, path)
         try:
-            fd = os.open(full, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(self.full(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise OperationError("open cgroup", subject, error.errno or errno.EIO) from error
         status = os.fstat(fd)
@@ -128,3 +135,32 @@ class Hierarchy:
             os.close(fd)
             raise OperationError("open cgroup", subject, errno.EBADF, "not in cgroup2")
         return Cgroup(path, status.st_ino, fd)
+
+    def id_at(self, path: str) -> int:
+        """Return the id of the cgroup that is at ``path`` now, 0 if there is none."""
+        try:
+            return os.stat(self.full(path)).st_ino
+        except OSError:
+            return 0
+
+    def children(self, path: str) -> Iterator[tuple[str, int]]:
+        """Yield path and id of each cgroup directly below ``path``; none if it is gone."""
+        try:
+            with os.scandir(self.full(path)) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        yield join(path, entry.name), entry.inode()
+        except OSError:
+            return
+
+    def objection(self, text: str) -> str:
+        """Return why nothing can ever be attached at the path ``text`` as written, or ""."""
+        for v1 in self._v1:
+            if (text + "/").startswith(v1 + "/"):
+                return (
+                    f"{v1} is a cgroup v1 hierarchy; "
+                    f"name a cgroup below {self.root}, where cgroup2 is mounted"
+                )
+        if os.path.isfile(self.full(text.strip("/"))):
+            return "it is a file; name the directory that it is in"
+        return ""

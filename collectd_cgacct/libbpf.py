@@ -11,8 +11,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
+import itertools
 import os
-from ctypes import POINTER, c_char_p, c_int, c_uint32, c_uint64, c_void_p
+import sys
+from collections.abc import Iterable
+from ctypes import POINTER, c_char_p, c_int, c_uint32, c_void_p
 from typing import Any, Callable
 
 # enum libbpf_print_level
@@ -53,7 +56,8 @@ _SIGNATURES: dict[str, tuple[Any, Any, list[Any]]] = {
     "libbpf_set_print": (c_void_p, None, [c_void_p]),
     # int libbpf_num_possible_cpus(void);
     "libbpf_num_possible_cpus": (c_int, _check_int, []),
-    # struct bpf_object *bpf_object__open_file(const char *path, const struct bpf_object_open_opts *);
+    # struct bpf_object *bpf_object__open_file(const char *path,
+    #                                          const struct bpf_object_open_opts *opts);
     "bpf_object__open_file": (c_void_p, _check_pointer, [c_char_p, c_void_p]),
     # int bpf_object__load(struct bpf_object *obj);
     "bpf_object__load": (c_int, _check_int, [c_void_p]),
@@ -97,7 +101,7 @@ def bind(library: Any) -> Any:
     return library
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _library() -> Any:
     for soname in _SONAMES:
         try:
@@ -172,21 +176,36 @@ def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
 
 
 class PerCpuLookup:
-    """Look elements up in a per-CPU map with a ``__u64`` key, into one buffer that is reused.
+    """Looks elements of a per-CPU map with a ``__u64`` key up, ``capacity`` at a time.
 
     The kernel writes round_up(value_size, 8) bytes for each possible CPU, whatever
     the size of the buffer: too small a one is memory corruption.
     """
 
-    def __init__(self, fd: int, value_size: int) -> None:
+    def __init__(self, fd: int, value_size: int, capacity: int) -> None:
         self._fd = fd
-        self._key = c_uint64()
-        size = (value_size + 7) // 8 * 8 * possible_cpus()
-        self.buffer = (c_uint64 * (size // ctypes.sizeof(c_uint64)))()
-        self._arguments = (fd, ctypes.byref(self._key), ctypes.byref(self.buffer))
-        self._lookup = _library().bpf_map_lookup_elem
+        self.stride = (value_size + 7) // 8 * 8 * possible_cpus()
+        self._buffer = ctypes.create_string_buffer(self.stride * capacity)
+        self._slots = [ctypes.byref(self._buffer, n * self.stride) for n in range(capacity)]
+        self._view = memoryview(self._buffer).cast("B")
+        self._checked = _library().bpf_map_lookup_elem
+        # The same function without conversions and checks, which cost as much as the
+        # system call. Its arguments are pointers made beforehand.
+        self._bare = ctypes.CDLL(_library()._name)["bpf_map_lookup_elem"]
 
-    def read(self, key: int) -> None:
-        """Fill ``buffer`` with the element's slots; OSError(ENOENT) if there is no such element."""
-        self._key.value = key
-        self._lookup(*self._arguments)
+    def prepare(self, keys: Iterable[int]) -> list[Any]:
+        """Return what read_all() takes to look up ``keys``, at most as many as the capacity."""
+        return [
+            (self._fd, key.to_bytes(8, sys.byteorder), slot) for key, slot in zip(keys, self._slots)
+        ]
+
+    def read_all(self, prepared: list[Any]) -> bytes | None:
+        """Return the values of all elements, one after another; None if any is missing."""
+        if any(itertools.starmap(self._bare, prepared)):
+            return None
+        return self._view[: len(prepared) * self.stride].tobytes()
+
+    def read(self, key: int) -> bytes:
+        """Return the value of one element; OSError(ENOENT) if there is none."""
+        self._checked(self._fd, key.to_bytes(8, sys.byteorder), self._slots[0])
+        return self._view[: self.stride].tobytes()

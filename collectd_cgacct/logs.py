@@ -33,3 +33,26 @@ def send_to(handler: logging.Handler, level: int = logging.INFO) -> None:
     logger.setLevel(level)
     most = libbpf.DEBUG if level <= logging.DEBUG else libbpf.INFO
     libbpf.set_print(_libbpf_line, most)
+
+
+class OnChange:
+    """Logs a complaint when it begins, changes or ends, not each time it is met."""
+
+    def __init__(self, target: logging.Logger) -> None:
+        self._logger = target
+        self._current: dict[str, str] = {}
+
+    def begin(self, subject: str, message: str) -> None:
+        """Warn, unless this is already known of ``subject``."""
+        if self._current.get(subject) != message:
+            self._current[subject] = message
+            self._logger.warning("%s", message)
+
+    def end(self, subject: str, message: str) -> None:
+        """Say that it is over, if anything was wrong with ``subject``."""
+        if self._current.pop(subject, None) is not None:
+            self._logger.log(NOTICE, "%s", message)
+
+    def forget(self, subject: str) -> None:
+        """Drop ``subject``, which is no more."""
+        self._current.pop(subject, None)

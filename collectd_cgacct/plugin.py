@@ -10,7 +10,7 @@ from typing import Any, Callable, TypeVar
 import collectd
 
 from . import config, logs
-from .accountant import Accountant
+from .accountant import Accountant, Sample
 from .counters import Counters
 from .errors import CgacctError
 
@@ -79,8 +79,10 @@ def init() -> None:
     _config, problems = config.parse(_blocks)
     for problem in problems:
         logger.error("%s", problem)
+    if not _config.cgroups and not _config.rules_files:
+        logger.warning("nothing is accounted: add a CGroup or a RulesFile to the block")
     _accountant = Accountant(_config)
-    logger.info("started: %d cgroups configured", len(_config.cgroups))
+    _accountant.start()
     options = {"interval": _config.interval} if _config.interval else {}
     collectd.register_read(read, name=PLUGIN, **options)
 
@@ -90,8 +92,11 @@ def read() -> None:
     """Dispatch every instance's cumulative counters."""
     if _accountant is None:
         return
-    for name, counters in _accountant.sample().items():
-        _dispatch(name, counters)
+    sample = _accountant.sample()
+    for name, values in sample.totals:
+        _dispatch(name, Counters(*values))
+    if _config.self_metrics:
+        _dispatch_self(sample)
 
 
 def _dispatch(name: str, counters: Counters) -> None:
@@ -99,6 +104,19 @@ def _dispatch(name: str, counters: Counters) -> None:
     values.dispatch(type="if_octets", values=[counters.rx_bytes, counters.tx_bytes])
     if _config.packets:
         values.dispatch(type="if_packets", values=[counters.rx_packets, counters.tx_packets])
+
+
+def _dispatch_self(sample: Sample) -> None:
+    values = collectd.Values(plugin=PLUGIN)
+    for instance, count in (
+        ("cgroups", sample.cgroups),
+        ("instances", sample.instances),
+        ("skipped", sample.skipped),
+    ):
+        values.dispatch(type="count", type_instance=instance, values=[count])
+    for instance, errors in (("attach", sample.attach_errors), ("read", sample.read_errors)):
+        values.dispatch(type="errors", type_instance=instance, values=[errors])
+    values.dispatch(type="duration", type_instance="read", values=[sample.seconds])
 
 
 @_guarded

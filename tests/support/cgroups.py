@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
@@ -25,14 +28,47 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> 
         time.sleep(0.002)
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_NO_FLAGS = ctypes.c_ulong(0)
+
+
+def _checked(result: int, subject: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), subject)
+
+
+def _mount_points() -> list[Path]:
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        halves = [line.split(" - ") for line in file]
+    return [Path(left.split(" ")[4]) for left, right in halves if right.startswith("cgroup2 ")]
+
+
 def mount_point() -> Path:
     """Return where cgroup2 is mounted."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            if right.startswith("cgroup2 "):
-                return Path(left.split(" ")[4])
-    raise AssertionError("cgroup2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
+    paths = _mount_points()
+    assert paths, "cgroup2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup"
+    return paths[0]
+
+
+@contextlib.contextmanager
+def cgroup2() -> Iterator[None]:
+    """Mount cgroup2 for the time of the block, if it is not mounted already."""
+    if _mount_points():
+        yield
+        return
+    directory = tempfile.mkdtemp(prefix="cgacct-cgroup2-")
+    try:
+        # By system call: a minimal Debian has no mount(8).
+        # int mount(const char *, const char *, const char *, unsigned long, const void *);
+        _checked(_libc.mount(b"none", directory.encode(), b"cgroup2", _NO_FLAGS, None), directory)
+        try:
+            yield
+        finally:
+            # int umount(const char *target);
+            _checked(_libc.umount(directory.encode()), directory)
+    finally:
+        os.rmdir(directory)
 
 
 class Cgroup:
@@ -61,8 +97,8 @@ class Cgroup:
         """Put this process into the cgroup; the sockets that it makes inside belong to it."""
         with open("/proc/self/cgroup", encoding="utf-8") as file:
             home = next(line[3:].strip() for line in file if line.startswith("0::"))
-        self._enter()
         try:
+            self._enter()
             yield
         finally:
             (mount_point() / home.lstrip("/") / "cgroup.procs").write_text("0", "ascii")
@@ -81,7 +117,7 @@ class Cgroup:
                 for pid in Path(directory, "cgroup.procs").read_text("ascii").split():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(pid), signal.SIGKILL)
-                wait_for(lambda d=directory: _removed(d), f"the end of {directory}")
+                wait_for(functools.partial(_removed, directory), f"the end of {directory}")
 
 
 def _removed(directory: str) -> bool:
@@ -94,10 +130,16 @@ def _removed(directory: str) -> bool:
     return True
 
 
+def own_prefix(purpose: str = "test") -> str:
+    """Return how the names of this process's cgroups begin: others may test beside it."""
+    return f"cgacct-{purpose}-{os.getpid()}-"
+
+
 @contextlib.contextmanager
-def temporary_cgroup() -> Iterator[Cgroup]:
+def temporary_cgroup(purpose: str = "test") -> Iterator[Cgroup]:
     """Make a cgroup of an unused name at the top; remove it and all below it in the end."""
-    path = Path(tempfile.mkdtemp(prefix="cgacct-test-", dir=mount_point()))
+    path = Path(tempfile.mkdtemp(prefix=own_prefix(purpose), dir=mount_point()))
+    path.chmod(0o755)
     cgroup = Cgroup(path)
     try:
         yield cgroup

@@ -70,7 +70,7 @@ clean: ## remove all that was generated
 	rm -rf build .venv $(OBJECTS)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(PACKAGE)/cgacct.%.o: bpf/cgacct.bpf.c bpf/cgacct.h Makefile
+$(PACKAGE)/cgacct.%.o: bpf/cgacct.bpf.c $(wildcard bpf/*.h) Makefile
 	$(CLANG) -target $* $(BPF_CFLAGS) -c $< -o $@
 	$(LLVM_STRIP) -g $@
 

@@ -11,9 +11,9 @@ import logging
 import time
 from dataclasses import dataclass
 
-from .bpf import Link, Object, raise_descriptor_limit
+from .bpf import Link, Object, raise_limits
 from .config import Config
-from .counters import FIELDS, Values
+from .counters import Values
 from .errors import OperationError
 from .hierarchy import Hierarchy
 from .ledger import Ledger
@@ -46,12 +46,14 @@ class Accountant:
         """Load the object; raises CgacctError if there is no cgroup2, or no right to load."""
         hierarchy = Hierarchy(config.cgroup_root)
         rules = rule_set(config, hierarchy)
-        raise_descriptor_limit()
-        self._object = Object(config.bpf_object)
+        raise_limits(config.limit)
+        self._object = Object(config.bpf_object, config.splits)
+        self.layout = self._object.layout
         self._counters = self._object.counters()
         self._roster = Roster(hierarchy, rules, self._object, config.limit)
         self._watcher = Watcher(hierarchy, self._roster)
-        self._ledger = Ledger(FIELDS, config.limit)
+        self._root = hierarchy.root
+        self._ledger = Ledger(self.layout.fields, config.limit)
         self._names = Names()
         self._links: dict[int, Link] = {}
         self._read_errors = 0
@@ -60,6 +62,7 @@ class Accountant:
     def start(self) -> None:
         """Attach to all cgroups that exist, and from now on to each that appears."""
         self._watcher.start()
+        logger.info("started: %d cgroups below %s", len(self._roster.changes), self._root)
 
     def sample(self) -> Sample:
         """Read all counters; return each instance's cumulative totals."""
@@ -117,7 +120,7 @@ class Accountant:
             self._ledger.read(cgroup_id, values)
 
     def close(self) -> None:
-        """Stop watching, detach from all and free the object."""
+        """Stop watching, detach from all and free the object; twice is fine."""
         self._watcher.stop()
         self._take_changes()
         for link in self._links.values():

@@ -12,14 +12,16 @@ import errno
 import fcntl
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from . import libbpf
-from .counters import SIZE, CpuSums, Values
+from .counters import SIZE, CpuSums, Layout, Values
 from .errors import CgacctError, OperationError
+from .files import open_regular
+from .text import quote
 
 _PROGRAMS = (
     ("count_ingress", libbpf.CGROUP_INET_INGRESS),
@@ -43,10 +45,19 @@ def _operation(operation: str, subject: str) -> Iterator[None]:
 _FIRST_LINK_FD = 1024
 
 
-def raise_descriptor_limit() -> None:
-    """Raise the soft limit on open files to the hard one: a cgroup takes two."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def raise_limits(cgroups: int) -> None:
+    """Raise the soft limits to what so many cgroups take, as far as the hard ones allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Not to the hard limit: collectd's exec plugin closes every number below the soft one
+    # in each child that it starts.
+    wanted = min(2 * cgroups + 2 * _FIRST_LINK_FD, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    # Until Linux 5.11, maps and storage count as locked memory. Only libbpf 1.x sees to
+    # that itself, and only for maps.
+    with contextlib.suppress(OSError, ValueError):
+        unlimited = resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (unlimited, unlimited))
 
 
 def _out_of_the_way(fd: int) -> int:
@@ -80,9 +91,10 @@ class CounterMap:
     One for each thread: it has a buffer.
     """
 
-    def __init__(self, fd: int, value_size: int) -> None:
-        self._lookup = libbpf.PerCpuLookup(fd, value_size, _CHUNK)
-        self._sums = CpuSums((value_size + 7) // 8, libbpf.possible_cpus())
+    def __init__(self, fd: int, layout: Layout, capacity: int = _CHUNK) -> None:
+        self._lookup = libbpf.PerCpuLookup(fd, layout.size, capacity)
+        self._capacity = capacity
+        self._sums = CpuSums(layout.fields, libbpf.possible_cpus())
         self._chunks: list[_Chunk] = []
 
     def read(self, cgroup_id: int) -> Values | None:
@@ -102,16 +114,16 @@ class CounterMap:
         changed since the last call, with the same cgroup in the same place, is left alone.
         """
         unread: list[int] = []
-        for number, begin in enumerate(range(0, len(cgroup_ids), _CHUNK)):
-            chunk = self._chunk(number, cgroup_ids[begin : begin + _CHUNK])
+        for number, begin in enumerate(range(0, len(cgroup_ids), self._capacity)):
+            chunk = self._chunk(number, cgroup_ids[begin : begin + self._capacity])
             data = self._lookup.read_all(chunk.prepared)
             if data is None:
                 chunk.data = b""
                 unread += self._one_by_one(chunk.cgroup_ids, values, begin)
             elif data != chunk.data:
                 chunk.data = data
-                values[begin : begin + _CHUNK] = self._sums(data)
-        del self._chunks[(len(cgroup_ids) + _CHUNK - 1) // _CHUNK :]
+                values[begin : begin + self._capacity] = self._sums(data)
+        del self._chunks[-(-len(cgroup_ids) // self._capacity) :]
         return unread
 
     def _chunk(self, number: int, cgroup_ids: list[int]) -> _Chunk:
@@ -140,24 +152,30 @@ class Link:
         self._descriptors = descriptors
 
     def close(self) -> None:
-        """Detach. The cgroup's counters go as well."""
+        """Detach. What was counted can be read until the cgroup is gone."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
 
 class Object:
-    """An eBPF object file, loaded into the kernel."""
+    """An eBPF object file, loaded into the kernel. ``layout`` is that of its counters."""
 
-    def __init__(self, path: str) -> None:
-        """Load ``path``; raises OperationError, CgacctError for an object that is not ours."""
+    def __init__(self, path: str, splits: Iterable[str] = ()) -> None:
+        """Load ``path`` with ``splits`` on.
+
+        Raises OperationError, CgacctError for an object that is not ours.
+        """
         self._handle = 0
-        self._path = f'"{path}"'
+        self.layout = Layout(splits)
+        self._name = os.path.basename(path)
+        self._path = quote(path)
         with _operation("find libbpf", ""):
             libbpf.possible_cpus()
         with _operation("open BPF object", self._path):
-            os.close(os.open(path, os.O_RDONLY))
+            os.close(open_regular(path))
         self._open(path)
         try:
+            self._set_switches()
             self._load()
         except BaseException:
             self.close()
@@ -168,35 +186,38 @@ class Object:
             self._handle = libbpf.open_object(path)
         except OSError as error:
             raise CgacctError(
-                f"cannot open BPF object {self._path}: it is not an eBPF object file "
-                f"({error.strerror}); reinstall the package, or mend the option BPFObject"
+                f"cannot open BPF object {self._path}: it is not an eBPF object file; "
+                "reinstall the package, or mend the option BPFObject"
             ) from error
+
+    def _set_switches(self) -> None:
+        with self._of_this_version():
+            libbpf.check_value_size(self._handle, _MAP, SIZE)
+            libbpf.set_value_size(self._handle, _MAP, self.layout.size)
+            libbpf.set_rodata(self._handle, self._name, self.layout.switches)
 
     def _load(self) -> None:
         with _operation("load BPF object", self._path):
             libbpf.load_object(self._handle)
-        self._find()
-        if self._map[1] != SIZE:
-            raise CgacctError(
-                f"BPF object {self._path} has counters of {self._map[1]} bytes, not {SIZE}: "
-                "it is of another version; reinstall the package, or mend the option BPFObject"
-            )
-
-    def _find(self) -> None:
-        try:
+        with self._of_this_version():
             self._programs = [
                 (libbpf.program_fd(self._handle, name), kind) for name, kind in _PROGRAMS
             ]
             self._map = libbpf.map_fd(self._handle, _MAP)
+
+    @contextlib.contextmanager
+    def _of_this_version(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise CgacctError(
-                f"BPF object {self._path} lacks a program or the map of this version; "
-                "reinstall the package, or mend the option BPFObject"
+                f"BPF object {self._path} lacks a program, the map or the switches of this "
+                "version; reinstall the package, or mend the option BPFObject"
             ) from error
 
-    def counters(self) -> CounterMap:
-        """Return a reader of the counters."""
-        return CounterMap(*self._map)
+    def counters(self, capacity: int = _CHUNK) -> CounterMap:
+        """Return a reader of the counters with a buffer for ``capacity`` cgroups."""
+        return CounterMap(self._map, self.layout, capacity)
 
     def attach(self, cgroup_fd: int, subject: str) -> Link:
         """Attach both programs to the cgroup directory open at ``cgroup_fd``, or neither."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
 import signal
 import sys
 import time
@@ -19,6 +20,7 @@ from .accountant import Accountant
 from .config import Config, Selection
 from .counters import Counters
 from .errors import CgacctError
+from .patterns import Pattern, PatternError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,14 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("collectd-cgacct: %(message)s"))
-    logs.send_to(handler, logging.DEBUG if options.verbose else logging.WARNING)
     try:
+        logs.send_to(handler, logging.DEBUG if options.verbose else logging.WARNING)
         return int(options.run(options))
     except CgacctError as error:
         print(f"collectd-cgacct: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:
-        return 1
+        # Python would try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,27 +50,35 @@ def _parser() -> argparse.ArgumentParser:
         "--cgroup",
         action="append",
         required=True,
-        metavar="PATH",
-        help="a cgroup, relative to the cgroup2 mount; repeatable",
+        type=_pattern,
+        metavar="PATTERN",
+        help="which cgroups, by their path relative to the cgroup2 mount; repeatable",
     )
     top.set_defaults(run=_top)
     return parser
+
+
+def _pattern(text: str) -> str:
+    try:
+        Pattern.parse(text)
+    except PatternError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 _ROW = "{:<40} {:>14} {:>12} {:>14} {:>12}"
 
 
 def _top(options: argparse.Namespace) -> int:
-    config = Config(cgroups=tuple(Selection(path) for path in options.cgroup))
     # SIGTERM detaches as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    accountant = Accountant(config)
-    try:
+    config = Config(cgroups=tuple(Selection(path) for path in options.cgroup))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        contextlib.closing(Accountant(config)) as accountant,
+    ):
         accountant.start()
-        with contextlib.suppress(KeyboardInterrupt):
-            _print_forever(accountant)
-    finally:
-        accountant.close()
+        _print_forever(accountant)
     return 0
 
 

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Protocol
 
+from .counters import SPLITS
+from .text import decode, printable, quote
+
 PACKAGED_OBJECT = os.path.join(
     os.path.dirname(os.path.abspath(__file__)),
     f"cgacct.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o",
@@ -24,7 +27,7 @@ class Node(Protocol):
     """One option as collectd hands it over: key, arguments, nested options."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> Any: ...
     @property
     def values(self) -> Sequence[Any]: ...
     @property
@@ -47,6 +50,7 @@ class Config:
     excludes: tuple[str, ...] = ()
     rules_files: tuple[str, ...] = ()
     cgroup_root: str = ""
+    splits: tuple[str, ...] = ()
     packets: bool = True
     limit: int = 10000
     self_metrics: bool = True
@@ -91,11 +95,18 @@ def _seconds(value: Any) -> float:
 
 def _whole(value: Any) -> int:
     # collectd hands every number over as a float.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value < 1e9:
-        raise _Wrong("give it a whole number above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= 1e9:
+        raise _Wrong("give it a whole number above 0, a billion at most")
     if value != int(value):
         raise _Wrong("give it a whole number")
     return int(value)
+
+
+def _split(value: Any) -> str:
+    name = _text(value).lower()
+    if name not in SPLITS:
+        raise _Wrong(f"give it one of {', '.join(SPLITS)}")
+    return name
 
 
 @dataclass
@@ -107,7 +118,7 @@ class _Parser:
     def options(self, nodes: Iterable[Node], table: dict[str, Callable[[Node], None]]) -> None:
         """Hand each node to its handler in ``table``; note what is wrong and go on."""
         names = {name.lower(): name for name in table}
-        for node in nodes:
+        for node in map(_decoded, nodes):
             try:
                 name = names.get(node.key.lower())
                 if name is None:
@@ -137,9 +148,14 @@ class _Parser:
         given: dict[str, str] = {}
 
         def instance(child: Node) -> None:
+            if child.children:
+                raise _Wrong("this option is no block")
             given["instance"] = _text(_single(child))
 
+        before = len(self.problems)
         self.options(node.children, {"Instance": instance})
+        if len(self.problems) > before:
+            return  # under the names that it would get by default, there may be thousands
         selection = Selection(pattern, given.get("instance", ""))
         self.lists.setdefault("cgroups", []).append(selection)
 
@@ -158,12 +174,26 @@ def _unknown(key: str, known: list[str]) -> str:
 
 
 def _place(node: Node) -> str:
-    values = " ".join(f'"{v}"' if isinstance(v, str) else _plain(v) for v in node.values)
-    return f"{node.key} {values}".rstrip()
+    values = " ".join(quote(v) if isinstance(v, str) else _plain(v) for v in node.values)
+    return f"{printable(node.key)} {values}".rstrip()
 
 
 def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    key: str
+    values: Sequence[Any]
+    children: Sequence[Any]
+
+
+def _decoded(node: Node) -> Node:
+    # collectd hands a string that is not UTF-8 over as bytes.
+    key = decode(node.key) if isinstance(node.key, bytes) else node.key
+    values = [decode(v) if isinstance(v, bytes) else v for v in node.values]
+    return _Decoded(key, values, node.children)
 
 
 def parse(blocks: Iterable[Node]) -> tuple[Config, list[str]]:
@@ -174,6 +204,7 @@ def parse(blocks: Iterable[Node]) -> tuple[Config, list[str]]:
         "Exclude": parser.repeated("excludes", _text),
         "RulesFile": parser.repeated("rules_files", _path),
         "CGroupRoot": parser.scalar("cgroup_root", _path),
+        "Split": parser.repeated("splits", _split),
         "Packets": parser.scalar("packets", _boolean),
         "Limit": parser.scalar("limit", _whole),
         "SelfMetrics": parser.scalar("self_metrics", _boolean),

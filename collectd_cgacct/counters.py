@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What the programs count, and the sums over CPUs. Pure.
+"""What the programs count, the sums over CPUs, and the parts that they split into. Pure.
 
-Counters is the twin of struct cgacct_counters in bpf/cgacct.h.
+Counters is the twin of struct cgacct_counters in bpf/cgacct.h, SPLITS of the enums there.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-# All counters of one cgroup, summed over CPUs, in the order of the C structure.
+# All counters of one cgroup, summed over CPUs: the fields of Counters for each cell, one
+# cell after another.
 Values = tuple[int, ...]
 
 
@@ -26,6 +28,50 @@ class Counters(NamedTuple):
 
 FIELDS = len(Counters._fields)
 SIZE = FIELDS * 8
+
+# Each split's parts. Of the splits that are on, the kernel varies the last fastest.
+SPLITS: dict[str, tuple[str, ...]] = {
+    "protocol": ("tcp", "udp", "icmp", "other"),
+    "family": ("ipv4", "ipv6"),
+    "scope": ("loopback", "external"),
+}
+
+
+class Layout:
+    """Which cells a cgroup's counters have, and which of them belong to a part.
+
+    ``size`` is in octets for each CPU, ``fields`` in numbers; ``switches`` is what the
+    programs are told: struct cgacct_switches.
+    """
+
+    def __init__(self, splits: Iterable[str] = ()) -> None:
+        wanted = frozenset(splits)
+        if not wanted <= SPLITS.keys():
+            raise ValueError(f"no such split: {', '.join(sorted(wanted - SPLITS.keys()))}")
+        self.splits = tuple(name for name in SPLITS if name in wanted)
+        cells = list(itertools.product(*(SPLITS[name] for name in self.splits)))
+        self.fields = len(cells) * FIELDS
+        self.size = len(cells) * SIZE
+        mask = sum(1 << bit for bit, name in enumerate(SPLITS) if name in wanted)
+        self.switches = struct.pack("=II", mask, len(cells) - 1)
+        self._parts = {
+            part: [number for number, parts in enumerate(cells) if part in parts]
+            for name in self.splits
+            for part in SPLITS[name]
+        }
+
+    def total(self, values: Sequence[int]) -> Counters:
+        """Return the sum of all cells."""
+        return Counters(*(sum(values[field::FIELDS]) for field in range(FIELDS)))
+
+    def parts(self, values: Sequence[int]) -> dict[str, Counters]:
+        """Return each part's sum; those of one split add up to the total."""
+        return {
+            part: Counters(
+                *(sum(values[cell * FIELDS + field] for cell in cells) for field in range(FIELDS))
+            )
+            for part, cells in self._parts.items()
+        }
 
 
 class CpuSums:

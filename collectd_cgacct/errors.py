@@ -55,10 +55,10 @@ _REMEDIES: dict[tuple[str, int], str] = {
         "CAP_NET_ADMIN is missing, or the kernel is older than 5.10"
     ),
     ("attach to cgroup", errno.EBADF): "name a cgroup2 directory",
-    (
-        "",
-        errno.EPERM,
-    ): "run collectd as root, or with CAP_BPF and CAP_NET_ADMIN (and no user namespace)",
+    ("", errno.EPERM): (
+        "run collectd as root, or with CAP_BPF and CAP_NET_ADMIN (and in no user namespace); "
+        "before Linux 5.11, with LimitMEMLOCK=infinity as well"
+    ),
     ("", errno.EACCES): "run collectd as root, or with CAP_BPF and CAP_NET_ADMIN",
     ("", errno.EMFILE): "raise the limit on open files: LimitNOFILE= in collectd's unit",
     ("", errno.ENFILE): "raise the sysctl fs.file-max",

@@ -12,32 +12,34 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from .errors import CgacctError, OperationError
+from .text import decode, encode, quote
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A mount of a cgroup file system."""
+    """A mount of a cgroup file system; ``whole`` unless only a part of it is mounted."""
 
     device: int
     path: str
     version: int
+    whole: bool = True
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
     """Return the cgroup mounts in ``text``, in the format of proc_pid_mountinfo(5)."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         left, separator, right = line.partition(" - ")
         kind = right.split(" ", 1)[0]
         if not separator or kind not in ("cgroup", "cgroup2"):
             continue
-        _id, _parent, device, _root, path = left.split(" ")[:5]
+        _id, _parent, device, root, path = left.split(" ")[:5]
         major, minor = device.split(":")
         path = _OCTAL.sub(lambda found: chr(int(found[1], 8)), path)
         version = 2 if kind == "cgroup2" else 1
-        mounts.append(Mount(os.makedev(int(major), int(minor)), path, version))
+        mounts.append(Mount(os.makedev(int(major), int(minor)), path, version, root == "/"))
     return mounts
 
 
@@ -66,16 +68,6 @@ class Cgroup:
         os.close(self.fd)
 
 
-def decode(name: bytes) -> str:
-    """Return a file name as text. Not os.fsdecode: that depends on collectd's locale."""
-    return name.decode("utf-8", "surrogateescape")
-
-
-def encode(path: str) -> bytes:
-    """Return the bytes that ``path`` was decoded from."""
-    return path.encode("utf-8", "surrogateescape")
-
-
 def join(path: str, name: bytes) -> str:
     """Return the path of ``name`` in the cgroup ``path``."""
     return f"{path}/{decode(name)}" if path else decode(name)
@@ -88,7 +80,7 @@ class Hierarchy:
         """Take the tree at ``root``, or at the first mount of cgroup2; raises CgacctError."""
         mounts = _mounts()
         self._v1 = [mount.path for mount in mounts if mount.version == 1]
-        v2 = [mount for mount in mounts if mount.version == 2]
+        v2 = sorted((m for m in mounts if m.version == 2), key=lambda m: not m.whole)
         if not v2:
             raise CgacctError(
                 "cannot find cgroup2: /proc/self/mountinfo has no mount of it; "
@@ -112,7 +104,8 @@ class Hierarchy:
             else:
                 return
         raise CgacctError(
-            f'cannot use CGroupRoot "{self.root}": {why}; cgroup2 is mounted at {mount_point}'
+            f"cannot use {quote(self.root)} as the root of all cgroups: {why}; "
+            f"set CGroupRoot to where cgroup2 is mounted: {mount_point}"
         )
 
     def full(self, path: str) -> bytes:
@@ -125,7 +118,7 @@ class Hierarchy:
         Raises OperationError: ENOENT if it is not there (yet), ENOTDIR for a file,
         EBADF for a directory of another file system.
         """
-        subject = f'"{path or "/"}"'
+        subject = quote(path or "/")
         try:
             fd = os.open(self.full(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -155,12 +148,14 @@ class Hierarchy:
 
     def objection(self, text: str) -> str:
         """Return why nothing can ever be attached at the path ``text`` as written, or ""."""
+        inside = text.startswith(self.root + "/")
         for v1 in self._v1:
-            if (text + "/").startswith(v1 + "/"):
+            if not inside and (text + "/").startswith(v1 + "/"):
                 return (
                     f"{v1} is a cgroup v1 hierarchy; "
                     f"name a cgroup below {self.root}, where cgroup2 is mounted"
                 )
-        if os.path.isfile(self.full(text.strip("/"))):
+        path = text[len(self.root) :] if inside else text
+        if "\0" not in path and os.path.isfile(self.full(path.strip("/"))):
             return "it is a file; name the directory that it is in"
         return ""

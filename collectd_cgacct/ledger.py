@@ -61,8 +61,8 @@ class Ledger:
     """Keeps the totals. ``width`` is the length of a reading.
 
     ``ids`` and ``values`` are two columns of the table: write the readings of ``ids`` to
-    the same places of ``values``, then call noted(). At most ``keep`` names without
-    cgroups are remembered, the oldest are forgotten first.
+    the same places of ``values``, then call noted(). At most ``keep`` names are remembered:
+    of those without cgroups, the oldest are forgotten first.
     """
 
     def __init__(self, width: int, keep: int) -> None:
@@ -77,6 +77,8 @@ class Ledger:
         self._active: dict[str, _Series] = {}
         self._composite: dict[str, _Series] = {}
         self._idle: OrderedDict[str, _Series] = OrderedDict()
+        # Who covers whom.
+        self._covers: dict[int, set[int]] = {}
         # Members that lost their cover, with the reading that they had then.
         self._uncovered: dict[int, Values] = {}
 
@@ -91,6 +93,8 @@ class Ledger:
         member = _Member(name, path, len(self.ids), self._cover(name, path))
         for lower in series.below(path):
             self._put_under(series, self._live[lower], member_id)
+        if member.covered_by is not None:
+            self._covers.setdefault(member.covered_by, set()).add(member_id)
         self._members[member_id] = series.members[member_id] = member
         self.ids.append(member_id)
         self.values.append(self._zero)
@@ -112,6 +116,7 @@ class Ledger:
         if lower.covered_by is None:
             self._let_go(series, lower_id, lower)
             lower.covered_by = upper_id
+            self._covers.setdefault(upper_id, set()).add(lower_id)
 
     def _let_go(self, series: _Series, member_id: int, member: _Member) -> None:
         """Keep what the member has added until now, when it is about to add no more."""
@@ -168,10 +173,11 @@ class Ledger:
         series = self._active[member.name]
         del series.members[member_id]
         self._let_go(series, member_id, member)
+        if member.covered_by is not None:
+            self._covers[member.covered_by].discard(member_id)
         self._close_gap(member.place)
-        for lower_id, lower in series.members.items():
-            if lower.covered_by == member_id:
-                self._uncover(series, lower_id, lower)
+        for lower_id in self._covers.pop(member_id, ()):
+            self._uncover(series, lower_id)
         if not series.members:
             self._idle[member.name] = self._active.pop(member.name)
             series.idle_since = now
@@ -184,9 +190,12 @@ class Ledger:
             self._plain[place] = last_plain
             self._members[last_id].place = place
 
-    def _uncover(self, series: _Series, lower_id: int, lower: _Member) -> None:
+    def _uncover(self, series: _Series, lower_id: int) -> None:
+        lower = self._members[lower_id]
         lower.covered_by = self._cover(lower.name, lower.path)
-        if lower.covered_by is None:
+        if lower.covered_by is not None:
+            self._covers.setdefault(lower.covered_by, set()).add(lower_id)
+        else:
             reading = self._uncovered[lower_id] = self.values[lower.place]
             series.folded = tuple(map(sub, series.folded, reading))
 
@@ -209,5 +218,5 @@ class Ledger:
 
     def forget(self) -> list[str]:
         """Forget the oldest names without cgroups beyond what is kept; return them."""
-        excess = len(self._idle) - self._keep
+        excess = min(len(self._active) + len(self._idle) - self._keep, len(self._idle))
         return [self._idle.popitem(last=False)[0] for _ in range(excess)]

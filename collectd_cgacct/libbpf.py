@@ -15,8 +15,10 @@ import itertools
 import os
 import sys
 from collections.abc import Iterable
-from ctypes import POINTER, c_char_p, c_int, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from typing import Any, Callable
+
+from .text import encode
 
 # enum libbpf_print_level
 WARN, INFO, DEBUG = 0, 1, 2
@@ -67,6 +69,10 @@ _SIGNATURES: dict[str, tuple[Any, Any, list[Any]]] = {
     "bpf_object__find_program_by_name": (c_void_p, _check_pointer, [c_void_p, c_char_p]),
     # struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *, const char *);
     "bpf_object__find_map_by_name": (c_void_p, _check_pointer, [c_void_p, c_char_p]),
+    # int bpf_map__set_value_size(struct bpf_map *map, __u32 size);
+    "bpf_map__set_value_size": (c_int, _check_int, [c_void_p, c_uint32]),
+    # int bpf_map__set_initial_value(struct bpf_map *map, const void *data, size_t size);
+    "bpf_map__set_initial_value": (c_int, _check_int, [c_void_p, c_char_p, c_size_t]),
     # int bpf_program__fd(const struct bpf_program *prog);
     "bpf_program__fd": (c_int, _check_int, [c_void_p]),
     # int bpf_map__fd(const struct bpf_map *map);
@@ -145,7 +151,7 @@ def set_print(sink: Callable[[int, str], None], most: int = INFO) -> None:
 
 def open_object(path: str) -> int:
     """Open the ELF file at ``path``; return a handle for the functions below."""
-    return int(_library().bpf_object__open_file(os.fsencode(path), None))
+    return int(_library().bpf_object__open_file(encode(path), None))
 
 
 def load_object(handle: int) -> None:
@@ -164,10 +170,39 @@ def program_fd(handle: int, name: str) -> int:
     return int(_library().bpf_program__fd(program))
 
 
-def map_fd(handle: int, name: str) -> tuple[int, int]:
-    """Return the descriptor of a created map, which stays the object's, and its value size."""
-    found = _library().bpf_object__find_map_by_name(handle, name.encode())
-    return int(_library().bpf_map__fd(found)), int(_library().bpf_map__value_size(found))
+def _map(handle: int, name: str) -> int:
+    return int(_library().bpf_object__find_map_by_name(handle, name.encode()))
+
+
+def check_value_size(handle: int, name: str, size: int) -> None:
+    """Raise OSError(EINVAL) if the values of a map are not declared to have ``size`` bytes."""
+    found = int(_library().bpf_map__value_size(_map(handle, name)))
+    if found != size:
+        raise OSError(errno.EINVAL, f"values of {found} bytes, not {size}", name)
+
+
+def set_value_size(handle: int, name: str, size: int) -> None:
+    """Set the size of the values of a map that is not loaded yet."""
+    _library().bpf_map__set_value_size(_map(handle, name), size)
+
+
+def set_rodata(handle: int, object_name: str, data: bytes) -> None:
+    """Set the constants of an object that is not loaded yet.
+
+    OSError(EINVAL) if they are not as many bytes as ``data``.
+    """
+    try:
+        found = _map(handle, ".rodata")
+    except OSError:
+        # libbpf 0.x knows only the kernel's name of it: the file's name up to the first dot
+        # and the section's, cut to 15 characters.
+        found = _map(handle, object_name.split(".", maxsplit=1)[0][:8] + ".rodata")
+    _library().bpf_map__set_initial_value(found, data, len(data))
+
+
+def map_fd(handle: int, name: str) -> int:
+    """Return the descriptor of a created map; it stays the object's."""
+    return int(_library().bpf_map__fd(_map(handle, name)))
 
 
 def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 from . import libbpf
+from .errors import OperationError
 
 NOTICE = (logging.INFO + logging.WARNING) // 2
 logging.addLevelName(NOTICE, "NOTICE")
@@ -28,11 +30,18 @@ def _libbpf_line(level: int, text: str) -> None:
 
 
 def send_to(handler: logging.Handler, level: int = logging.INFO) -> None:
-    """Send what the package and libbpf say, from ``level`` up, to ``handler`` alone."""
+    """Send what the package and libbpf say, from ``level`` up, to ``handler`` alone.
+
+    Raises OperationError if there is no libbpf; what the package says is sent all the same.
+    """
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     most = libbpf.DEBUG if level <= logging.DEBUG else libbpf.INFO
-    libbpf.set_print(_libbpf_line, most)
+    try:
+        libbpf.set_print(_libbpf_line, most)
+    except OSError as error:
+        number = error.errno or errno.ENOENT
+        raise OperationError("find libbpf", "", number, error.strerror or "") from error
 
 
 class OnChange:
@@ -47,6 +56,10 @@ class OnChange:
         if self._current.get(subject) != message:
             self._current[subject] = message
             self._logger.warning("%s", message)
+
+    def has(self, subject: str) -> bool:
+        """Return whether something is wrong with ``subject``."""
+        return subject in self._current
 
     def end(self, subject: str, message: str) -> None:
         """Say that it is over, if anything was wrong with ``subject``."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from . import globs, regexbounds
 from .errors import CgacctError
+from .text import printable, quote
 
 # What a template always offers, so no group of a regular expression can have these names.
 RESERVED = ("path", "name", "stem")
-_SHOWN = 120  # characters of a pattern in a message
 
 
 class PatternError(CgacctError):
@@ -130,16 +130,6 @@ class _Regex(Pattern):
 
     def covers_all_below(self, path: str) -> bool:
         return self._bounds.covers_all_below(_closed(path))
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with escapes for what does not belong on a line of a log."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def quote(text: str) -> str:
-    """Return ``text`` printable, in quotes, and cut where it is too long for a message."""
-    return f'"{printable(text[:_SHOWN])}{"..." if len(text) > _SHOWN else ""}"'
 
 
 def _relative(text: str, root: str) -> str:

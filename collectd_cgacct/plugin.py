@@ -13,6 +13,7 @@ from . import config, logs
 from .accountant import Accountant, Sample
 from .counters import Counters
 from .errors import CgacctError
+from .text import quote
 
 PLUGIN = "cgacct"
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 _blocks: list[Any] = []
 _accountant: Accountant | None = None
 _config = config.Config()
+
+_complaints = logs.OnChange(logger)
 
 _Callback = TypeVar("_Callback", bound=Callable[..., None])
 
@@ -93,14 +96,20 @@ def read() -> None:
     if _accountant is None:
         return
     sample = _accountant.sample()
+    layout = _accountant.layout
     for name, values in sample.totals:
-        _dispatch(name, Counters(*values))
+        try:
+            _dispatch(name, "", layout.total(values))
+            for part, counters in layout.parts(values).items():
+                _dispatch(name, part, counters)
+        except Exception as error:
+            _complaints.begin(name, f"cannot dispatch {quote(name)}: {error!r}; please report this")
     if _config.self_metrics:
         _dispatch_self(sample)
 
 
-def _dispatch(name: str, counters: Counters) -> None:
-    values = collectd.Values(plugin=PLUGIN, plugin_instance=name)
+def _dispatch(name: str, part: str, counters: Counters) -> None:
+    values = collectd.Values(plugin=PLUGIN, plugin_instance=name, type_instance=part)
     values.dispatch(type="if_octets", values=[counters.rx_bytes, counters.tx_bytes])
     if _config.packets:
         values.dispatch(type="if_packets", values=[counters.rx_packets, counters.tx_packets])

@@ -139,8 +139,8 @@ def _looks_around(token: _Token) -> bool:
 def _may_be_slash(token: _Token) -> bool:
     if token.kind != "char":
         return False
-    if token.text[0] == "\\" and token.text[1] in "123456789":
-        return True  # what a back reference repeats
+    if token.text[0] == "\\" and token.text[1].isdigit():
+        return True  # what a back reference repeats, or an octal escape
     try:
         return _compiled(token.text).fullmatch("/") is not None
     except re.error:

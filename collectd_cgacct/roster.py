@@ -19,8 +19,12 @@ from .errors import OperationError
 from .hierarchy import Cgroup, Hierarchy
 from .logs import OnChange
 from .rules import RuleSet
+from .text import quote
 
 logger = logging.getLogger(__name__)
+
+# No path begins with a slash.
+_LIMIT, _DESCRIPTORS = "/limit", "/descriptors"
 
 # The directory went away between the event and the call.
 _VANISHED = (errno.ENOENT, errno.ENODEV)
@@ -66,7 +70,7 @@ class Roster:
         self._hierarchy = hierarchy
         self._rules = rules
         self._object = bpf_object
-        self._counters: CounterMap = bpf_object.counters()
+        self._counters: CounterMap = bpf_object.counters(capacity=1)
         self._limit = limit
         self._ids: dict[str, int] = {}
         self._name_of: dict[str, str] = {}
@@ -105,7 +109,7 @@ class Roster:
         if name not in self._names and len(self._names) >= self._limit:
             self._skip(cgroup.path)
             return
-        link = self._object.attach(cgroup.fd, f'"{cgroup.path or "/"}"')
+        link = self._object.attach(cgroup.fd, quote(cgroup.path or "/"))
         if cgroup.path in self._failed or cgroup.path in self._skipped:
             self._read_below(cgroup.path, name)
         self.changes.append(Attached(cgroup.id, cgroup.path, name, link))
@@ -114,11 +118,12 @@ class Roster:
         self._names[name] += 1
         self._skipped.discard(cgroup.path)
         self._failed.discard(cgroup.path)
-        self._complaints.end(cgroup.path, f'cgroup "{cgroup.path or "/"}" is accounted now')
+        self._complaints.end(cgroup.path, f"cgroup {quote(cgroup.path or '/')} is accounted now")
 
     def _read_below(self, path: str, name: str) -> None:
         # The walk and the events go from the top down: only a cgroup that could not be
-        # attached at first can have others of its name below it already.
+        # attached at first can have others of its name below it already. What those carry
+        # between the attachment and this, some microseconds, is in both readings.
         prefix = path + "/" if path else ""
         for other, cgroup_id in self._ids.items():
             if other.startswith(prefix) and self._name_of[other] == name:
@@ -134,17 +139,23 @@ class Roster:
             return None
 
     def _skip(self, path: str) -> None:
+        if not self._skipped:
+            self._complaints.begin(
+                _LIMIT,
+                f"more than {self._limit} instances: further cgroups are not accounted, "
+                f"{quote(path)} among them; raise Limit, or join cgroups by an Instance template",
+            )
         self._skipped.add(path)
-        self._complaints.begin(
-            "Limit",
-            f"more than {self._limit} instances: further cgroups are not accounted, "
-            f'"{path}" is the first; raise Limit, or join cgroups by an Instance template',
-        )
 
     def _fail(self, path: str, error: OperationError) -> None:
         self.errors += 1
         self._failed.add(path)
-        self._complaints.begin(path, str(error))
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            # One line for all: it is not the cgroup's fault.
+            if not self._complaints.has(_DESCRIPTORS):
+                self._complaints.begin(_DESCRIPTORS, str(error))
+        else:
+            self._complaints.begin(path, str(error))
 
     def removed(self, path: str) -> None:
         """Read the last counters of the cgroup that was at ``path``."""
@@ -173,6 +184,8 @@ class Roster:
             self.removed(path)
         self._skipped &= paths
         self._failed &= paths
+        if not self._failed:
+            self._complaints.end(_DESCRIPTORS, "there are descriptors for all cgroups again")
         if not self._skipped:
-            self._complaints.end("Limit", "all cgroups are within Limit again")
+            self._complaints.end(_LIMIT, "all cgroups are within Limit again")
         return bool(self._failed or self._skipped)

@@ -11,6 +11,7 @@ from itertools import count
 
 from .patterns import Pattern
 from .templates import ROOT, Template
+from .text import decode, encode
 
 NAME_MAX = 127  # bytes; collectd's DATA_MAX_NAME_LEN is 128 with the NUL
 _DIGITS = 12
@@ -94,19 +95,11 @@ def clean_name(raw: str) -> str:
     """
     if raw in ("", ROOT):
         return "root"
-    decoded = _bytes(raw).decode("utf-8", "surrogateescape")
+    decoded = decode(encode(raw))
     clean = _UNFIT.sub("_", decoded).replace("/", "-")
     if _UNFIT.search(decoded) or len(clean.encode()) > NAME_MAX:
-        return _hashed(clean, _bytes(raw))
+        return _hashed(clean, encode(raw))
     return clean
-
-
-def _bytes(raw: str) -> bytes:
-    """Return what ``raw`` was decoded from, in whatever locale; never raises."""
-    try:
-        return raw.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return raw.encode("utf-8", "surrogatepass")
 
 
 def _hashed(clean: str, whole: bytes) -> str:
@@ -145,6 +138,6 @@ class Names:
 def _candidates(raw: str) -> Iterable[str]:
     clean = clean_name(raw)
     yield clean
-    yield _hashed(clean, _bytes(raw))
+    yield _hashed(clean, encode(raw))
     for number in count():
-        yield _hashed(clean, _bytes(raw) + b"\0%d" % number)
+        yield _hashed(clean, encode(raw) + b"\0%d" % number)

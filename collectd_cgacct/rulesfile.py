@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from .patterns import Pattern, PatternError, printable, quote
+from .patterns import Pattern, PatternError
 from .rules import Exclude, Rule
 from .templates import DEFAULT, Template
+from .text import printable, quote
 
 # PyYAML can be built without libyaml.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 
 from .config import Config
-from .hierarchy import Hierarchy, encode
-from .patterns import Pattern, PatternError, quote
+from .files import read_regular
+from .hierarchy import Hierarchy
+from .patterns import Pattern, PatternError
 from .rules import Exclude, Rule, RuleSet
 from .rulesfile import SIZE_MAX, parse_rules_file
 from .templates import DEFAULT, Template
+from .text import quote
 
 logger = logging.getLogger(__name__)
 
 _SOURCE = "collectd.conf"
+# So many mistakes of one file are named; it may be of another kind altogether.
+_MOST = 20
 
 
 def rule_set(config: Config, hierarchy: Hierarchy) -> RuleSet:
@@ -25,7 +28,7 @@ def rule_set(config: Config, hierarchy: Hierarchy) -> RuleSet:
     excludes = list(_excludes(config, hierarchy))
     for path in config.rules_files:
         try:
-            text = _read(path)
+            text = read_regular(path, SIZE_MAX + 1)
         except OSError as error:
             why = f"{error.strerror}; mend the path, or write the file"
             logger.error("%s: RulesFile %s: cannot be read: %s", _SOURCE, quote(path), why)
@@ -33,24 +36,23 @@ def rule_set(config: Config, hierarchy: Hierarchy) -> RuleSet:
         found = parse_rules_file(text, path, hierarchy.root)
         rules += found.rules
         excludes += found.excludes
-        for problem in found.problems:
+        for problem in found.problems[:_MOST]:
             logger.error("%s", problem)
-    return RuleSet(rules, excludes)
+        if len(found.problems) > _MOST:
+            logger.error("%s: and %d more mistakes", path, len(found.problems) - _MOST)
+    return RuleSet([rule for rule in rules if _can_match(rule, hierarchy)], excludes)
 
 
-def _read(path: str) -> bytes:
-    # Without O_NONBLOCK, a FIFO in the place of a file would stop collectd's start.
-    fd = os.open(encode(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file:
-        return file.read(SIZE_MAX + 1)
+def _can_match(rule: Rule, hierarchy: Hierarchy) -> bool:
+    objection = "" if rule.pattern.literal is None else hierarchy.objection(rule.pattern.text)
+    if objection:
+        logger.error("%s: %s: %s", rule.source, quote(rule.pattern.text), objection)
+    return not objection
 
 
 def _rules(config: Config, hierarchy: Hierarchy) -> Iterator[Rule]:
     for selection in config.cgroups:
         try:
-            objection = hierarchy.objection(selection.pattern)
-            if objection:
-                raise PatternError(objection)
             pattern = Pattern.parse(selection.pattern, hierarchy.root)
             template = Template.parse(selection.instance or DEFAULT, pattern)
         except PatternError as error:

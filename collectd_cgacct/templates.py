@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from string import Formatter
 
-from .patterns import RESERVED, Captures, Pattern, PatternError, quote
+from .patterns import RESERVED, Captures, Pattern, PatternError
+from .text import quote
 
 DEFAULT = "{path}"
 # What {path} gives for the cgroup2 root. No other cgroup expands to it, so that a cgroup that

@@ -15,6 +15,7 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 from .hierarchy import Hierarchy, join
@@ -28,6 +29,7 @@ from .inotify import (
     Event,
     Inotify,
 )
+from .logs import NOTICE
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class Watcher:
         self._paths: dict[int, str] = {}
         self._anxious = False
         self._complaint = 0
+        self._stopped = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="cgacct watcher", daemon=True)
         self._next_walk = 0.0
@@ -82,7 +85,10 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, within the time that one event takes."""
+        """End the thread, within the time that one event takes; twice is fine."""
+        if self._stopped:
+            return
+        self._stopped = True
         os.write(self._wake_write, b"x")
         if self._thread.ident:
             self._thread.join()
@@ -115,7 +121,9 @@ class Watcher:
             for event in self._inotify.read():
                 self._handle(event)
         if time.monotonic() >= self._next_walk:
-            self._walk()
+            # A walk is long, and nobody waits for it.
+            with _among_others():
+                self._walk()
 
     def _handle(self, event: Event) -> None:
         if event.mask & IN_Q_OVERFLOW:
@@ -134,13 +142,15 @@ class Watcher:
     def _walk(self) -> None:
         """Report every cgroup of the tree."""
         self._anxious = self._inotify is None
+        # All are told anew; what an overflow has swallowed may be among the old.
+        self._paths.clear()
         found = {""}
         self._listener.appeared("", 0)
         self._enter("", found)
         again = self._listener.walked(found)
         if not self._anxious and self._complaint:
             self._complaint = 0
-            logger.log(25, "new cgroups are noticed at once again")
+            logger.log(NOTICE, "new cgroups are noticed at once again")
         soon = again or self._anxious
         self._next_walk = time.monotonic() + (ANXIOUS if soon else CALM)
 
@@ -185,8 +195,18 @@ def _go_first() -> None:
     """Let this thread run as soon as there is an event, on a busy machine too.
 
     What a new cgroup sends before its programs are attached is not counted. The thread
-    sleeps but for some 50 microseconds a new cgroup, so that it is in nobody's way.
+    sleeps but for some 50 microseconds a new cgroup, and for walks, which do not go first.
     """
     with contextlib.suppress(OSError):
         # Needs CAP_SYS_NICE; without it the thread is one of many.
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+
+
+@contextlib.contextmanager
+def _among_others() -> Iterator[None]:
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        _go_first()

@@ -13,9 +13,14 @@ import re
 import signal
 from pathlib import Path
 
-from . import appearing, hot_path, read_cost
+from . import appearing, hot_path, read_cost, wire_price
 
-BENCHES = {"hot_path": hot_path.run, "read_cost": read_cost.run, "appearing": appearing.run}
+BENCHES = {
+    "hot_path": hot_path.run,
+    "wire_price": wire_price.run,
+    "read_cost": read_cost.run,
+    "appearing": appearing.run,
+}
 
 
 def main() -> None:

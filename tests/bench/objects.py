@@ -11,12 +11,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
 from collectd_cgacct import libbpf
+from collectd_cgacct.counters import Layout
 
 from .packets import Packet
 
@@ -81,11 +82,15 @@ def compile_bpf(source: Path, target: Path, options: Sequence[str] = ()) -> Path
 class Program:
     """One program of a loaded object."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Load the object at ``path``."""
+    def __init__(self, path: Path, name: str, splits: Iterable[str] = ()) -> None:
+        """Load the object at ``path``; with ``splits`` on, if it is one of ours."""
         self._library = library()
         self._handle = libbpf.open_object(str(path))
         try:
+            if splits:
+                layout = Layout(splits)
+                libbpf.set_value_size(self._handle, "counters", layout.size)
+                libbpf.set_rodata(self._handle, path.name, layout.switches)
             libbpf.load_object(self._handle)
             self._fd = libbpf.program_fd(self._handle, name)
         except BaseException:
@@ -100,6 +105,9 @@ class Program:
         frame = ctypes.create_string_buffer(packet.frame, len(packet.frame))
         options = TestRunOpts(sz=ctypes.sizeof(TestRunOpts), repeat=repeat)
         options.data_in, options.data_size_in = ctypes.addressof(frame), len(packet.frame)
+        context = ctypes.create_string_buffer(packet.context, len(packet.context))
+        if packet.context:
+            options.ctx_in, options.ctx_size_in = ctypes.addressof(context), len(packet.context)
         begin = time.perf_counter()
         self._library.bpf_prog_test_run_opts(self._fd, ctypes.byref(options))
         wall = time.perf_counter() - begin
@@ -108,7 +116,7 @@ class Program:
 
     def witness(self) -> int:
         """Return the sum of all atomic adds so far, of an object compiled with witness.h."""
-        fd, _size = libbpf.map_fd(self._handle, ".bss")
+        fd = libbpf.map_fd(self._handle, ".bss")
         value = c_uint64()
         self._library.bpf_map_lookup_elem(fd, ctypes.byref(c_uint32(0)), ctypes.byref(value))
         return value.value

@@ -7,9 +7,11 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,8 +67,8 @@ def demo(
     place: Path, *, seconds: int, wrapper: Sequence[str] = (), terminal: int | None = None
 ) -> Iterator[Demo]:
     """Run the demo, its output to a file, or to a terminal too."""
-    directory, output = place / "tmp", place / "output"
-    directory.mkdir()
+    # Not below ``place``: the name of a socket has 107 bytes at most.
+    directory, output = Path(tempfile.mkdtemp(prefix="cgacct-demo-")), place / "output"
     options: dict[str, Any] = {}
     if terminal is not None:
         # A terminal of its own, so that Ctrl-C there is for the demo and all that it started.
@@ -89,6 +91,7 @@ def demo(
     finally:
         process.terminate()
         process.wait(30)
+        shutil.rmtree(directory)
 
 
 def test_it_shows_the_rates_of_both_cgroups_and_leaves_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cgroups import Cgroup, wait_for
+from tests.support.cgroups import Cgroup, mount_point, wait_for
 from tests.support.collectd import Collectd, module_block, running
 from tests.support.traffic import datagrams
 
@@ -71,20 +71,19 @@ def test_cgroups_of_one_name_are_summed_and_a_packet_is_counted_once(cgroup: Cgr
 
 
 def test_the_limit_counts_the_skipped_and_lets_them_in_when_there_is_room(cgroup: Cgroup) -> None:
-    for name in ("job-1", "job-2", "job-3"):
-        cgroup.child(name)
+    for number in range(1, 6):
+        cgroup.child(f"job-{number}")
     block = module_block(
         f'<CGroup "{cgroup.relative}/job-*">\nInstance "{{name}}"\n</CGroup>\nLimit 2'
     )
     with running(block) as collectd:
-        wait_for_count(collectd, "skipped", 1)
+        wait_for_count(collectd, "skipped", 3)
         assert count(collectd, "cgroups") == 2
+        (cgroup.path / min(names(collectd))).rmdir()
+        wait_for_count(collectd, "skipped", 2)
+        wait_for_count(collectd, "cgroups", 2)
         (complaint,) = collectd.complaints()
         assert "more than 2 instances" in complaint
-        attached = names(collectd)
-        (cgroup.path / min(attached)).rmdir()
-        wait_for_count(collectd, "skipped", 0)
-        wait_for_count(collectd, "cgroups", 2)
 
 
 # What a cgroup may be called, and what of it must be seen in the dispatched name. Of all
@@ -117,6 +116,38 @@ def test_any_file_name_becomes_a_name_that_is_fit_to_be_dispatched(cgroup: Cgrou
         assert len(made) == len(STRANGE)
         assert collectd.complaints() == []
         assert collectd.tracebacks() == []
+
+
+def test_a_cgroup_whose_name_is_not_utf8_can_be_named(cgroup: Cgroup) -> None:
+    os.mkdir(os.fsencode(cgroup.path) + b"/latin-\xe9")
+    with running(module_block(f'CGroup "{cgroup.relative}/latin-\udce9"')) as collectd:
+        wait_for_count(collectd, "cgroups", 1)
+        assert collectd.complaints() == []
+
+
+@pytest.mark.parametrize("option", ["RulesFile", "BPFObject"])
+def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(
+    cgroup: Cgroup, tmp_path: Path, option: str
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    block = module_block(f'CGroup "{cgroup.relative}"\n{option} "{tmp_path}/fifo"')
+    with running(block) as collectd:
+        (complaint,) = wait_for(collectd.complaints, "the complaint")
+        assert "fifo" in complaint
+        assert "not a regular file" in complaint
+
+
+@pytest.mark.parametrize("prefix", ["", f"{mount_point()}/"], ids=["relative", "absolute"])
+def test_a_file_below_the_mount_is_refused_however_it_is_written(
+    cgroup: Cgroup, prefix: str
+) -> None:
+    block = module_block(
+        f'CGroup "{prefix}{cgroup.relative}/cgroup.procs"\nCGroup "{cgroup.relative}"'
+    )
+    with running(block) as collectd:
+        wait_for_count(collectd, "cgroups", 1)
+        (complaint,) = collectd.complaints()
+        assert "it is a file" in complaint
 
 
 @pytest.mark.parametrize(

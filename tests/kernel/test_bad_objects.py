@@ -13,18 +13,7 @@ from collectd_cgacct.bpf import Object
 from collectd_cgacct.config import PACKAGED_OBJECT
 from collectd_cgacct.errors import CgacctError, OperationError
 from tests.support import census
-from tests.support.compiling import compile_bpf
-
-# The verifier refuses it: nothing lies at that offset of the context.
-REFUSED = """
-SEC("cgroup_skb/ingress")
-int count_ingress(struct __sk_buff *skb)
-{
-    return *(volatile int *)((char *)skb + 4096);
-}
-"""
-
-REASON = "invalid bpf_context access off=4096"
+from tests.support.compiling import REFUSED, compile_bpf, compile_refused
 
 WITHOUT_A_MAP = """
 SEC("cgroup_skb/ingress") int count_ingress(struct __sk_buff *skb) { return 1; }
@@ -104,9 +93,9 @@ def test_what_the_verifier_says_reaches_the_log_as_warnings(
 ) -> None:
     before, open_before = census.held(), census.descriptors()
     with pytest.raises(OperationError) as caught:
-        Object(str(compile_bpf(tmp_path, REFUSED)))
+        Object(str(compile_refused(tmp_path)))
     assert caught.value.errno == errno.EACCES
-    said = [record for record in records if REASON in record.getMessage()]
+    said = [record for record in records if REFUSED in record.getMessage()]
     assert [record.levelno for record in said] == [logging.WARNING]
     assert census.held() == before
     assert census.descriptors() == open_before
@@ -116,6 +105,6 @@ def test_a_verifier_log_reaches_the_log_line_by_line(
     tmp_path: Path, records: list[logging.LogRecord]
 ) -> None:
     with pytest.raises(OperationError):
-        Object(str(compile_bpf(tmp_path, REFUSED)))
+        Object(str(compile_refused(tmp_path)))
     assert records
     assert not [record for record in records if "\n" in record.getMessage()]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from collectd_cgacct.config import PACKAGED_OBJECT
-from collectd_cgacct.counters import SIZE, Counters
+from collectd_cgacct.counters import SIZE, Counters, Layout
 
 OBJECTS = [Path(PACKAGED_OBJECT).with_name(f"cgacct.bpf{order}.o") for order in ("el", "eb")]
 
@@ -33,3 +33,18 @@ def test_the_fields_lie_where_python_reads_them(path: Path) -> None:
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
 def test_the_struct_is_as_large_as_python_takes_it_for(path: Path) -> None:
     assert struct(path, "cgacct_counters")["size"] == SIZE
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_the_switches_are_as_large_as_python_makes_them(path: Path) -> None:
+    switches = struct(path, "cgacct_switches")
+    assert [member["name"] for member in switches["members"]] == ["splits", "last_cell"]
+    assert switches["size"] == len(Layout().switches)
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_the_switches_are_the_only_constants(path: Path) -> None:
+    # A table that the compiler makes of a switch statement would be one.
+    headers = subprocess.check_output(["llvm-readelf", "-S", "-W", path], text=True)
+    (rodata,) = (line.split("]")[1].split() for line in headers.splitlines() if ".rodata" in line)
+    assert int(rodata[4], 16) == len(Layout().switches)

@@ -27,13 +27,13 @@ def assert_gone(objects: census.Held) -> None:
     wait_for(lambda: not census.alive(objects), "the kernel to free all of it")
 
 
-def test_a_loaded_and_attached_object_is_two_programs_a_map_and_two_links(cgroup: Cgroup) -> None:
+def test_an_attached_object_is_two_programs_and_links_counters_and_switches(cgroup: Cgroup) -> None:
     before = census.held()
     with Object(PACKAGED_OBJECT) as loaded:
         link = attach(loaded, cgroup)
         count = census.count(census.held() - before)
         link.close()
-    assert (count["prog"], count["map"], count["link"]) == (2, 1, 2)
+    assert (count["prog"], count["map"], count["link"]) == (2, 2, 2)
 
 
 def test_nothing_is_left_after_close(cgroup: Cgroup) -> None:

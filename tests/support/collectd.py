@@ -142,16 +142,21 @@ class Collectd:
         said = self.log()
         output = (self.directory / "output").read_text("utf-8", "replace")
         assert self.process.poll() is None, f"collectd ended: {output}\n" + "\n".join(said)
-        return any("Initialization complete" in line for line in said)
+        # The socket is made by a thread of its own.
+        return any("Initialization complete" in line for line in said) and self.sock.answers()
 
-    def _end(self) -> None:
-        if self.process.poll() is None:
+    def _end(self) -> bool:
+        """End it; return whether it did so when it was asked to."""
+        # Again and again: a thread other than the main one may take the signal, and the main
+        # one then sleeps on for the rest of its interval.
+        for _ in range(20):
             self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+                return True
+        self.process.kill()
+        self.process.wait()
+        return False
 
 
 def _environment() -> dict[str, str]:
@@ -214,6 +219,7 @@ def running(
         instance = Collectd(directory, _start(directory, config, wrapper, user))
         wait_for(instance._is_up, "collectd to be up")
         yield instance
+        assert instance._end(), "collectd does not end"
     except BaseException:
         if instance:
             print("\n".join(instance.log()))

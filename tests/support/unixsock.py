@@ -25,6 +25,14 @@ class UnixSock:
                     raise LookupError(message)
                 return [stream.readline().rstrip("\n") for _ in range(int(status))]
 
+    def answers(self) -> bool:
+        """Return whether there is somebody at the other end."""
+        try:
+            self.identifiers()
+        except OSError:
+            return False
+        return True
+
     def identifiers(self) -> list[str]:
         """Return the identifiers of all values in collectd's cache."""
         # Each line is a time, a space, and the identifier.

@@ -16,7 +16,11 @@ CHECKOUT = Path(__file__).parents[2]
 
 # Each may import from those before it.
 ORDER = (
+    "text",
     "errors",
+    "files",
+    "text",
+    "files",
     "libbpf",
     "inotify",
     "logs",

@@ -131,11 +131,19 @@ def test_a_mistake_is_one_line_with_place_and_mend(wrong: Option, place: str, wo
     assert "\n" not in problem
 
 
-def test_a_wrong_instance_is_named_and_the_cgroup_is_accounted_all_the_same() -> None:
+def test_a_wrong_instance_costs_its_cgroup_alone() -> None:
     wrong = option("CGroup", "a", children=[option("Instance", 3.0)])
-    config, problems = parse([block(wrong)])
-    assert config.cgroups == (Selection("a"),)
-    assert [problem.startswith("collectd.conf: Instance 3: ") for problem in problems] == [True]
+    config, problems = parse([block(wrong, option("CGroup", "b"))])
+    assert config.cgroups == (Selection("b"),)
+    (problem,) = problems
+    assert "Instance 3" in problem
+
+
+def test_bytes_that_are_not_utf8_are_taken_as_the_kernel_writes_them() -> None:
+    config, problems = parse([block(option("CGroup", b"latin-\xe9"), option("Packets", b"\xe9"))])
+    assert config.cgroups == (Selection("latin-\udce9"),)
+    (problem,) = problems
+    assert r'Packets "\udce9": give it true or false' in problem
 
 
 def test_an_unknown_option_in_a_cgroup_block_is_named() -> None:

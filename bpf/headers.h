@@ -13,8 +13,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-/* Packets with more extension headers are rarer than the cost of looking: RFC 8200
- * knows six, and lists each of them once.
+/* As many as RFC 8200, section 4.1, puts before a header that can be read: each kind once,
+ * destination options twice.
  */
 #define MAX_EXTENSIONS 6
 #define FRAGMENT_OFFSET 0xfff8

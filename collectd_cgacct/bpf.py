@@ -30,6 +30,9 @@ _PROGRAMS = (
 _MAP = "counters"
 
 
+_LIBBPF_ERRNO = 4000
+
+
 @contextlib.contextmanager
 def _operation(operation: str, subject: str) -> Iterator[None]:
     """Turn an OSError into an OperationError."""
@@ -37,7 +40,9 @@ def _operation(operation: str, subject: str) -> Iterator[None]:
         yield
     except OSError as error:
         number = error.errno or errno.EIO
-        raise OperationError(operation, subject, number, error.strerror or "") from error
+        # libbpf's own numbers, from 4000 on, have no text in the C library.
+        why = "libbpf refused it, see its messages" if number >= _LIBBPF_ERRNO else error.strerror
+        raise OperationError(operation, subject, number, why or "") from error
 
 
 # Descriptors below this are left to others: thousands of links would push those of

@@ -21,6 +21,7 @@ import pytest
 
 from tests.support.cgroups import mount_point, wait_for
 from tests.support.collectd import CHECKOUT
+from tests.support.private_mounts import PRIVATE_MOUNTS
 
 UP = re.compile(r"\x1b\[\d+A")
 ROW = re.compile(
@@ -136,7 +137,7 @@ def test_without_cgroup2_it_mounts_its_own_and_leaves_nothing(tmp_path: Path) ->
         'do umount -l "$path"; done; "$@"; status=$?; '
         "! grep ' - cgroup2 ' /proc/self/mountinfo && exit $status"
     )
-    with demo(tmp_path, seconds=1, wrapper=("unshare", "-m", "sh", "-uc", unmount, "sh")) as shown:
+    with demo(tmp_path, seconds=1, wrapper=(*PRIVATE_MOUNTS, "sh", "-uc", unmount, "sh")) as shown:
         assert shown.process.wait(60) == 0, shown.said()
         assert f"{shown.directory}/cgacct-cgroup2-" in shown.said()
         shown.assert_nothing_left()

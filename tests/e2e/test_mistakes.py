@@ -16,12 +16,13 @@ from tests.support import traffic
 from tests.support.cgroups import Cgroup, wait_for
 from tests.support.collectd import CHECKOUT, HOST, NOBODY, Collectd, module_block, running
 from tests.support.compiling import REFUSED, compile_refused
+from tests.support.private_mounts import PRIVATE_MOUNTS
 
 # Something else for collectd to do: it must go on.
 ANOTHER_PLUGIN = "LoadPlugin load"
 
 # Words that a shell runs with collectd's command line as its arguments, in mounts of its own.
-PRIVATE_MOUNTS = ("unshare", "-m", "sh", "-euc")
+PRIVATE_SHELL = (*PRIVATE_MOUNTS, "sh", "-euc")
 
 SETPRIV = (
     f"exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --bounding-set "
@@ -123,7 +124,7 @@ def test_no_cgroup2(cgroup: Cgroup) -> None:
         "while path=$(awk '/ - cgroup2 /{print $5; exit}' /proc/self/mountinfo) && [ \"$path\" ]; "
         'do umount -l "$path"; done; exec "$@"'
     )
-    wrapper = (*PRIVATE_MOUNTS, unmount, "sh")
+    wrapper = (*PRIVATE_SHELL, unmount, "sh")
     with running(module_block(good(cgroup)), extra=ANOTHER_PLUGIN, wrapper=wrapper) as collectd:
         assert_one_line(collectd, "error", "cannot find cgroup2", "mountinfo", "mount -t cgroup2")
 
@@ -162,7 +163,7 @@ def test_a_v1_cgroup(cgroup: Cgroup, tmp_path: Path) -> None:
     # A named hierarchy without controllers: every kernel with cgroup v1 has it to give.
     mount = f'mount -t cgroup -o none,name=cgacct-test none "{v1}"; exec "$@"'
     block = module_block(f'CGroup "{v1}/app"\n' + good(cgroup))
-    wrapper = (*PRIVATE_MOUNTS, mount, "sh")
+    wrapper = (*PRIVATE_SHELL, mount, "sh")
     with running(block, extra=ANOTHER_PLUGIN, wrapper=wrapper) as collectd:
         assert_counts(collectd, cgroup)
         assert_one_line(

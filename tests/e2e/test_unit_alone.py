@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.collectd import CHECKOUT, NOBODY
+from tests.support.private_mounts import PRIVATE_MOUNTS
 
 # /dev/null in the place of what must not be needed, then the user's command.
 HIDE = """
@@ -60,7 +61,7 @@ def test_unit_tests_pass_as_nobody_without_libbpf_and_collectd_within_ten_second
     }
     begin = _seconds_of_children()
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-euc", HIDE, "sh", sys.executable, "-m", "pytest", "tests/unit"],
+        [*PRIVATE_MOUNTS, "sh", "-euc", HIDE, "sh", sys.executable, "-m", "pytest", "tests/unit"],
         cwd=copy,
         env=environment,
         stdout=subprocess.PIPE,

@@ -18,6 +18,7 @@ from typing import Any
 from . import flows
 from .capture import captured
 from .netlab import FAR, NEAR
+from .private_mounts import PRIVATE_MOUNTS
 from .wire import Bench
 
 _FAMILY = socket.AF_INET
@@ -48,7 +49,7 @@ def prepare(wire: Bench) -> None:
     """Let CPU 0 receive for the near device, and nothing but the test make traffic."""
     # sysfs shows the devices of the namespace in which it was mounted.
     cpu_0 = "mount -t sysfs none /sys && echo 1 > /sys/class/net/near/queues/rx-0/rps_cpus"
-    wire.lab.near.run("unshare", "--mount", "sh", "-c", cpu_0)
+    wire.lab.near.run(*PRIVATE_MOUNTS, "sh", "-c", cpu_0)
     for netns in (wire.lab.near, wire.lab.far):
         netns.run("sysctl", "-q", "net.ipv6.conf.all.disable_ipv6=1")
     # What is captured has to have its checksum.

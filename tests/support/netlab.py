@@ -104,11 +104,16 @@ def switch_off_offloads(netns: Netns, device: str) -> None:
 
 
 def add_addresses(netns: Netns, device: str, addresses: dict[socket.AddressFamily, str]) -> None:
-    """Give ``device`` its addresses, ready to be used at once."""
+    """Give ``device`` its addresses, and wait until they are in use."""
     for family, address in addresses.items():
         prefix = f"{address}/{_PREFIX[family]}"
         extra = ["nodad"] if family == socket.AF_INET6 else []
         netns.run("ip", "address", "add", prefix, "dev", device, *extra)
+    # Linux makes the route by which an IPv6 address receives a little later.
+    routes = ("ip", "-6", "route", "show", "table", "local")
+    if socket.AF_INET6 in addresses:
+        there = addresses[socket.AF_INET6]
+        wait_for(lambda: there in netns.run(*routes).split(), f"a route to {there}")
 
 
 def _prepare(

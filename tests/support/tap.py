@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from .netlab import add_addresses
 from .netns import Netns
 
 _TUNSETIFF = 0x400454CA
@@ -94,10 +95,8 @@ def tap(netns: Netns, family: socket.AddressFamily) -> Iterator[Tap]:
         try:
             flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
             fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", b"guest", flags))
-            extra = ["nodad"] if family == socket.AF_INET6 else []
-            prefix = f"{NEAR[family]}/{24 if family == socket.AF_INET else 64}"
             netns.run("ip", "link", "set", "guest", "addrgenmode", "none", "up")
-            netns.run("ip", "address", "add", prefix, "dev", "guest", *extra)
+            add_addresses(netns, "guest", {family: NEAR[family]})
             yield Tap(fd, family)
         finally:
             os.close(fd)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectd_cgacct.ledger import LINGER_SECONDS, Ledger
@@ -198,8 +198,26 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=600, database=None, deadline=None)
+@settings(max_examples=300, database=None, deadline=None)
 @given(st.lists(steps, max_size=40))
+@example(
+    [
+        ("join", "", "n"),
+        ("join", "a", "m"),
+        ("join", "a/b", "n"),
+        ("packets", "a/b", 1),
+        ("leave", ""),
+    ]
+)
+@example(
+    [
+        ("join", "a", "n"),
+        ("join", "a/b/c", "n"),
+        ("join", "a/b", "n"),
+        ("packets", "a/b", 1),
+        ("leave", "a"),
+    ]
+)
 def test_any_order_of_joins_reads_and_deaths_is_monotonic_and_equals_the_truth(
     script: list[tuple[str, ...]],
 ) -> None:

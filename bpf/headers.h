@@ -123,8 +123,6 @@ static __always_inline __u32 headers_length(struct __sk_buff *skb, struct transp
 
 	if (t.protocol == IPPROTO_UDP)
 		return t.offset + 8;
-	if (t.protocol == IPPROTO_SCTP)
-		return t.offset + 12;
 	if (t.protocol != IPPROTO_TCP)
 		return 0;
 	if (bpf_skb_load_bytes(skb, t.offset + 12, &offset, sizeof(offset)))

@@ -18,7 +18,7 @@ from .errors import OperationError
 from .hierarchy import Hierarchy
 from .ledger import Ledger
 from .logs import OnChange
-from .roster import Attached, Removed, Roster
+from .roster import Attached, Removed, Revived, Roster
 from .rules import Names
 from .selection import rule_set
 from .watcher import Watcher
@@ -91,6 +91,9 @@ class Accountant:
                 self._ledger.join(change.cgroup_id, name, change.path)
                 self._links[change.cgroup_id] = change.link
                 continue
+            if isinstance(change, Revived):
+                self._ledger.revive(change.cgroup_id)
+                continue
             if change.values is not None:
                 self._ledger.read(change.cgroup_id, change.values)
             if isinstance(change, Removed):
@@ -99,7 +102,7 @@ class Accountant:
     def _read(self) -> None:
         ledger = self._ledger
         unread = self._counters.read_into(ledger.ids, ledger.values)
-        ledger.noted()
+        ledger.noted(unread)
         for cgroup_id in unread:
             self._read_again(cgroup_id)
         if not unread:
@@ -116,6 +119,7 @@ class Accountant:
             # The kernel has freed the storage: what was read last was all.
             self._ledger.leave(cgroup_id, time.monotonic())
             self._links.pop(cgroup_id).close()
+            self._roster.held.discard(cgroup_id)
         else:
             self._ledger.read(cgroup_id, values)
 

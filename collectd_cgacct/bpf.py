@@ -48,6 +48,8 @@ def _operation(operation: str, subject: str) -> Iterator[None]:
 # Descriptors below this are left to others: thousands of links would push those of
 # other plugins beyond FD_SETSIZE, where select(2) corrupts memory.
 _FIRST_LINK_FD = 1024
+# A name may stand for many cgroups.
+_ENOUGH_FDS = 65536
 
 
 def raise_limits(cgroups: int) -> None:
@@ -55,7 +57,7 @@ def raise_limits(cgroups: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Not to the hard limit: collectd's exec plugin closes every number below the soft one
     # in each child that it starts.
-    wanted = min(2 * cgroups + 2 * _FIRST_LINK_FD, hard)
+    wanted = min(max(2 * cgroups + 2 * _FIRST_LINK_FD, _ENOUGH_FDS), hard)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     # Until Linux 5.11, maps and storage count as locked memory. Only libbpf 1.x sees to
@@ -77,8 +79,9 @@ def _out_of_the_way(fd: int) -> int:
     return high
 
 
-# So many counters are summed at once; more gain nothing, and take memory.
-_CHUNK = 256
+# So many counters are summed at once; more gain nothing, and take memory. What was read
+# last is kept for comparison if there is not too much of it.
+_CHUNK, _CHUNK_BYTES, _KEPT_BYTES = 256, 2**20, 2**25
 
 
 @dataclass
@@ -97,9 +100,11 @@ class CounterMap:
     """
 
     def __init__(self, fd: int, layout: Layout, capacity: int = _CHUNK) -> None:
-        self._lookup = libbpf.PerCpuLookup(fd, layout.size, capacity)
-        self._capacity = capacity
-        self._sums = CpuSums(layout.fields, libbpf.possible_cpus())
+        cpus = libbpf.possible_cpus()
+        self._stride = layout.size * cpus
+        self._capacity = max(1, min(capacity, _CHUNK_BYTES // self._stride))
+        self._lookup = libbpf.PerCpuLookup(fd, layout.size, self._capacity)
+        self._sums = CpuSums(layout.fields, cpus)
         self._chunks: list[_Chunk] = []
 
     def read(self, cgroup_id: int) -> Values | None:
@@ -119,6 +124,7 @@ class CounterMap:
         changed since the last call, with the same cgroup in the same place, is left alone.
         """
         unread: list[int] = []
+        keep = len(cgroup_ids) * self._stride <= _KEPT_BYTES
         for number, begin in enumerate(range(0, len(cgroup_ids), self._capacity)):
             chunk = self._chunk(number, cgroup_ids[begin : begin + self._capacity])
             data = self._lookup.read_all(chunk.prepared)
@@ -126,7 +132,7 @@ class CounterMap:
                 chunk.data = b""
                 unread += self._one_by_one(chunk.cgroup_ids, values, begin)
             elif data != chunk.data:
-                chunk.data = data
+                chunk.data = data if keep else b""
                 values[begin : begin + self._capacity] = self._sums(data)
         del self._chunks[-(-len(cgroup_ids) // self._capacity) :]
         return unread
@@ -175,7 +181,7 @@ class Object:
         self._name = os.path.basename(path)
         self._path = quote(path)
         with _operation("find libbpf", ""):
-            libbpf.possible_cpus()
+            libbpf.load()
         with _operation("open BPF object", self._path):
             os.close(open_regular(path))
         self._open(path)
@@ -190,6 +196,8 @@ class Object:
         try:
             self._handle = libbpf.open_object(path)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise OperationError("open BPF object", self._path, error.errno) from error
             raise CgacctError(
                 f"cannot open BPF object {self._path}: it is not an eBPF object file; "
                 "reinstall the package, or mend the option BPFObject"

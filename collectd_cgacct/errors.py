@@ -41,6 +41,13 @@ _REMEDIES: dict[tuple[str, int], str] = {
         "reinstall the package, run 'make build' in a checkout, or mend the option BPFObject"
     ),
     ("open BPF object", errno.EACCES): "make it readable for the user that collectd runs as",
+    ("open BPF object", errno.EINVAL): (
+        "name an eBPF object file in the option BPFObject, or leave the option out"
+    ),
+    ("load BPF object", errno.EACCES): (
+        "if the lines above are the verifier's, the object is not for this kernel; otherwise "
+        "run collectd as root, or with CAP_BPF and CAP_NET_ADMIN"
+    ),
     ("load BPF object", errno.EINVAL): (
         "the kernel refused it: Linux 5.10 or newer with CONFIG_CGROUP_BPF=y is needed"
     ),

@@ -14,6 +14,9 @@ from types import TracebackType
 from .errors import CgacctError, OperationError
 from .text import decode, encode, quote
 
+# The directory went away between the event and the call.
+VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV)
+
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -129,12 +132,12 @@ class Hierarchy:
             raise OperationError("open cgroup", subject, errno.EBADF, "not in cgroup2")
         return Cgroup(path, status.st_ino, fd)
 
-    def id_at(self, path: str) -> int:
-        """Return the id of the cgroup that is at ``path`` now, 0 if there is none."""
+    def is_at(self, path: str, cgroup_id: int) -> bool:
+        """Return whether the cgroup is still at ``path``; so it is said to be in doubt."""
         try:
-            return os.stat(self.full(path)).st_ino
-        except OSError:
-            return 0
+            return os.stat(self.full(path)).st_ino == cgroup_id
+        except OSError as error:
+            return error.errno not in VANISHED
 
     def children(self, path: str) -> Iterator[tuple[str, int]]:
         """Yield path and id of each cgroup directly below ``path``; none if it is gone."""

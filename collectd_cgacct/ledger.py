@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from operator import add, itemgetter, sub
 from typing import Any
 
@@ -143,9 +143,9 @@ class Ledger:
             self.values[member.place] = tuple(map(max, values, self.values[member.place]))
             self._leave_out(member_id, member)
 
-    def noted(self) -> None:
-        """Note that all of the table has new readings."""
-        for member_id in list(self._uncovered):
+    def noted(self, unread: Collection[int] = ()) -> None:
+        """Note that the table has new readings, but for the ids in ``unread``."""
+        for member_id in self._uncovered.keys() - unread:
             self._leave_out(member_id, self._members[member_id])
 
     def _leave_out(self, member_id: int, member: _Member) -> None:
@@ -165,6 +165,13 @@ class Ledger:
             del self._live[member.path]
             paths = self._active[member.name].paths
             del paths[bisect_left(paths, member.path)]
+
+    def revive(self, member_id: int) -> None:
+        """Note that a member's directory is there after all."""
+        member = self._members.get(member_id)
+        if member and member.path not in self._live:
+            self._live[member.path] = member_id
+            insort(self._active[member.name].paths, member.path)
 
     def leave(self, member_id: int, now: float) -> None:
         """Fold a member's last reading into the sum of its name, and let it go."""

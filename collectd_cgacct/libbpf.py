@@ -118,6 +118,11 @@ def _library() -> Any:
     raise OSError(errno.ENOENT, "no such shared library", " or ".join(_SONAMES))
 
 
+def load() -> None:
+    """Open the library; OSError if there is none, or none that has all of the functions."""
+    _library()
+
+
 def possible_cpus() -> int:
     """Return how many CPUs the kernel can have: the slots of a per-CPU value."""
     return int(_library().libbpf_num_possible_cpus())
@@ -166,12 +171,12 @@ def close_object(handle: int) -> None:
 
 def program_fd(handle: int, name: str) -> int:
     """Return the descriptor of a loaded program; it stays the object's."""
-    program = _library().bpf_object__find_program_by_name(handle, name.encode())
+    program = _library().bpf_object__find_program_by_name(handle, encode(name))
     return int(_library().bpf_program__fd(program))
 
 
 def _map(handle: int, name: str) -> int:
-    return int(_library().bpf_object__find_map_by_name(handle, name.encode()))
+    return int(_library().bpf_object__find_map_by_name(handle, encode(name)))
 
 
 def check_value_size(handle: int, name: str, size: int) -> None:

@@ -16,7 +16,7 @@ from typing import Union
 from .bpf import CounterMap, Link, Object
 from .counters import Values
 from .errors import OperationError
-from .hierarchy import Cgroup, Hierarchy
+from .hierarchy import VANISHED, Cgroup, Hierarchy
 from .logs import OnChange
 from .rules import RuleSet
 from .text import quote
@@ -25,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 # No path begins with a slash.
 _LIMIT, _DESCRIPTORS = "/limit", "/descriptors"
-
-# The directory went away between the event and the call.
-_VANISHED = (errno.ENOENT, errno.ENODEV)
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,14 @@ class Reading:
     values: Values
 
 
-Change = Union[Attached, Reading, Removed]
+@dataclass(frozen=True)
+class Revived:
+    """A cgroup that was said to be removed is there, and was counted all the time."""
+
+    cgroup_id: int
+
+
+Change = Union[Attached, Reading, Removed, Revived]
 
 
 class Roster:
@@ -67,6 +71,8 @@ class Roster:
     ) -> None:
         self.changes: deque[Change] = deque()
         self.errors = 0
+        # The ids that have a link. Whoever closes it takes the id out.
+        self.held: set[int] = set()
         self._hierarchy = hierarchy
         self._rules = rules
         self._object = bpf_object
@@ -99,7 +105,7 @@ class Roster:
             with self._hierarchy.open(path) as cgroup:
                 self._admit(cgroup, name)
         except OperationError as error:
-            if error.errno not in _VANISHED:
+            if error.errno not in VANISHED:
                 self._fail(path, error)
 
     def _admit(self, cgroup: Cgroup, name: str) -> None:
@@ -109,10 +115,19 @@ class Roster:
         if name not in self._names and len(self._names) >= self._limit:
             self._skip(cgroup.path)
             return
+        if cgroup.id in self.held:
+            # A second link of the same programs would count everything twice.
+            self.changes.append(Revived(cgroup.id))
+            self._enter(cgroup, name)
+            return
         link = self._object.attach(cgroup.fd, quote(cgroup.path or "/"))
         if cgroup.path in self._failed or cgroup.path in self._skipped:
             self._read_below(cgroup.path, name)
         self.changes.append(Attached(cgroup.id, cgroup.path, name, link))
+        self.held.add(cgroup.id)
+        self._enter(cgroup, name)
+
+    def _enter(self, cgroup: Cgroup, name: str) -> None:
         self._ids[cgroup.path] = cgroup.id
         self._name_of[cgroup.path] = name
         self._names[name] += 1
@@ -164,7 +179,7 @@ class Roster:
         # By the time the event is read, another cgroup may have been made and attached.
         if path not in self._ids:
             self._complaints.forget(path)
-        elif self._hierarchy.id_at(path) != self._ids[path]:
+        elif not self._hierarchy.is_at(path, self._ids[path]):
             self._lost(path)
 
     def _lost(self, path: str) -> None:

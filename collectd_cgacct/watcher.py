@@ -85,7 +85,7 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, within the time that one event takes; twice is fine."""
+        """End the thread, within the time that one cgroup takes; twice is fine."""
         if self._stopped:
             return
         self._stopped = True
@@ -119,6 +119,8 @@ class Watcher:
     def _step(self, events: bool) -> None:
         if events and self._inotify:
             for event in self._inotify.read():
+                if self._stopped:
+                    return
                 self._handle(event)
         if time.monotonic() >= self._next_walk:
             # A walk is long, and nobody waits for it.
@@ -147,6 +149,8 @@ class Watcher:
         found = {""}
         self._listener.appeared("", 0)
         self._enter("", found)
+        if self._stopped:
+            return  # what was not found may be there
         again = self._listener.walked(found)
         if not self._anxious and self._complaint:
             self._complaint = 0
@@ -164,6 +168,8 @@ class Watcher:
             # Watched before listed: what comes in between is reported twice, not missed.
             self._watch(path)
             for child, inode in self._hierarchy.children(path):
+                if self._stopped:
+                    return
                 if found is not None:
                     found.add(child)
                 self._listener.appeared(child, inode)
@@ -205,7 +211,7 @@ def _go_first() -> None:
 @contextlib.contextmanager
 def _among_others() -> Iterator[None]:
     with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
     try:
         yield
     finally:

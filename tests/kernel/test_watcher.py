@@ -171,17 +171,42 @@ def test_stop_ends_the_thread_within_a_second(record: Record) -> None:
     assert "cgacct watcher" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_between_events_the_thread_does_not_run_at_all(top: Cgroup, record: Record) -> None:
-    with watching(record):
+def test_between_events_the_thread_does_not_run_at_all(
+    top: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With the test's own cgroup as the root: others may make cgroups beside it.
+    record = Record("")
+    monkeypatch.setattr(record, "relevant_below", lambda path: path == "")
+    watcher = Watcher(Hierarchy(str(top.path)), record)
+    watcher.start()
+    try:
         (thread,) = (t for t in threading.enumerate() if t.name == "cgacct watcher")
         status = Path(f"/proc/self/task/{thread.native_id}/status")
-        top.child("a")
-        wait_for_tree(record, {"a"})
+        wait_for(lambda: "S (sleeping)" in status.read_text("ascii"), "sleep")
 
         def switches() -> list[str]:
             return [line for line in status.read_text("ascii").splitlines() if "ctxt" in line]
 
-        wait_for(lambda: "S (sleeping)" in status.read_text("ascii"), "sleep")
         before = switches()
         time.sleep(0.5)
         assert switches() == before
+    finally:
+        watcher.stop()
+
+
+def test_stop_does_not_wait_for_the_end_of_a_walk(top: Cgroup, record: Record) -> None:
+    for number in range(200):
+        top.child(str(number))
+    with watching(record) as watcher:
+        walking = threading.Event()
+
+        def slow(path: str, cgroup_id: int) -> None:
+            walking.set()
+            time.sleep(0.05)
+
+        record.appeared = slow  # type: ignore[method-assign]
+        watcher._next_walk = 0.0
+        top.child("wakes-it")
+        assert walking.wait(10)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < 1

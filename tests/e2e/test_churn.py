@@ -46,7 +46,7 @@ def settled(collectd: Collectd, instance: str) -> Amount:
 
 @pytest.mark.parametrize("round_", range(3))
 def test_not_a_byte_of_500_short_cgroups_is_lost(cgroup: Cgroup, round_: int) -> None:
-    with running(jobs(cgroup)) as collectd:
+    with running(jobs(cgroup), interval=1) as collectd:
         truth, rate = churn(cgroup, 500, wait=0.001)
         assert rate > 100
         assert settled(collectd, "jobs") == truth
@@ -55,7 +55,7 @@ def test_not_a_byte_of_500_short_cgroups_is_lost(cgroup: Cgroup, round_: int) ->
 
 @pytest.mark.parametrize("round_", range(3))
 def test_hardly_a_byte_is_lost_when_they_send_at_once(cgroup: Cgroup, round_: int) -> None:
-    with running(jobs(cgroup)) as collectd:
+    with running(jobs(cgroup), interval=1) as collectd:
         truth, rate = churn(cgroup, 500, wait=0)
         assert rate > 100
         measured = settled(collectd, "jobs")

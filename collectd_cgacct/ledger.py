@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import add, itemgetter, sub
-from typing import Any
+from typing import Any, NamedTuple
 
 from .counters import Values
 
@@ -24,6 +24,34 @@ LINGER_SECONDS = 300.0
 
 
 _FIRST: Any = itemgetter(0)
+
+
+class MemberState(NamedTuple):
+    """What is known of a member besides its reading.
+
+    ``live`` unless its directory is gone; ``covered_by`` is another member, or None;
+    ``uncovered`` the reading when it lost its cover, until there is a new one.
+    """
+
+    name: str
+    path: str
+    live: bool
+    covered_by: int | None
+    uncovered: Values | None
+
+
+class NameState(NamedTuple):
+    """What to add to the readings of a name's members, and since when it has none."""
+
+    folded: Values
+    idle_since: float | None
+
+
+class Changes(NamedTuple):
+    """The states of members and names, as they are asked for; None for what is no more."""
+
+    members: Iterator[tuple[int, MemberState | None]]
+    names: Iterator[tuple[str, NameState | None]]
 
 
 class _Member:
@@ -39,14 +67,14 @@ class _Member:
 class _Series:
     __slots__ = ("folded", "idle_since", "members", "paths")
 
-    def __init__(self, folded: Values) -> None:
+    def __init__(self, folded: Values, idle_since: float = 0.0) -> None:
         # What to add to the readings of the members that are not covered: what the dead
         # have counted, and what a member counted before and while it was covered.
         self.folded = folded
         self.members: dict[int, _Member] = {}
         # Sorted, so that those below a path are neighbours. The removed are not in it.
         self.paths: list[str] = []
-        self.idle_since = 0.0
+        self.idle_since = idle_since
 
     def below(self, path: str) -> Iterator[str]:
         prefix = path + "/" if path else ""
@@ -81,27 +109,43 @@ class Ledger:
         self._covers: dict[int, set[int]] = {}
         # Members that lost their cover, with the reading that they had then.
         self._uncovered: dict[int, Values] = {}
+        # What has changed, besides readings, since changes() was asked last.
+        self._changed_members: set[int] = set()
+        self._changed_names: set[str] = set()
 
-    def join(self, member_id: int, name: str, path: str) -> None:
-        """Take in a cgroup whose counters begin at zero now."""
+    def join(self, member_id: int, name: str, path: str, since: Values | None = None) -> None:
+        """Take in a cgroup that counts from the reading ``since`` on, by default from zero."""
         if path in self._live:
             self.remove(self._live[path])
         series = self._active.get(name)
         if series is None:
             series = self._idle.pop(name, None) or _Series(self._zero)
             self._active[name] = series
-        member = _Member(name, path, len(self.ids), self._cover(name, path))
+        cover = self._cover(name, path)
         for lower in series.below(path):
             self._put_under(series, self._live[lower], member_id)
+        since = since or self._zero
+        if cover is None:
+            series.folded = tuple(map(sub, series.folded, since))
+        self._insert(member_id, _Member(name, path, len(self.ids), cover), since)
+        self._set_live(member_id)
+
+    def _insert(self, member_id: int, member: _Member, reading: Values) -> None:
+        series = self._active[member.name]
+        self._members[member_id] = series.members[member_id] = member
         if member.covered_by is not None:
             self._covers.setdefault(member.covered_by, set()).add(member_id)
-        self._members[member_id] = series.members[member_id] = member
         self.ids.append(member_id)
-        self.values.append(self._zero)
+        self.values.append(reading)
         self._plain.append(None)
-        self._live[path] = member_id
-        insort(series.paths, path)
-        self._sort_out(name, series)
+        self._changed_members.add(member_id)
+        self._sort_out(member.name, series)
+
+    def _set_live(self, member_id: int) -> None:
+        member = self._members[member_id]
+        self._live[member.path] = member_id
+        insort(self._active[member.name].paths, member.path)
+        self._changed_members.add(member_id)
 
     def _cover(self, name: str, path: str) -> int | None:
         while path:
@@ -116,6 +160,7 @@ class Ledger:
         if lower.covered_by is None:
             self._let_go(series, lower_id, lower)
             lower.covered_by = upper_id
+            self._changed_members.add(lower_id)
             self._covers.setdefault(upper_id, set()).add(lower_id)
 
     def _let_go(self, series: _Series, member_id: int, member: _Member) -> None:
@@ -125,7 +170,8 @@ class Ledger:
             series.folded = tuple(map(add, series.folded, self.values[member.place]))
 
     def _sort_out(self, name: str, series: _Series) -> None:
-        """Note whether the members of ``name`` are plain."""
+        """Note that ``name`` has changed, and whether its members are plain now."""
+        self._changed_names.add(name)
         if len(series.members) > 2:
             return  # nor were they plain when they were fewer by one, or more
         plain = len(series.members) == 1 and series.folded == self._zero
@@ -152,6 +198,7 @@ class Ledger:
         """Let a member that lost its cover add only what comes after this reading."""
         before = self._uncovered.pop(member_id, None)
         if before is not None:
+            self._changed_members.add(member_id)
             # What came until now, the cover has counted.
             come = map(sub, self.values[member.place], before)
             series = self._active[member.name]
@@ -162,6 +209,7 @@ class Ledger:
         """Note that a member's directory is gone. It stays, and may be read, until leave()."""
         member = self._members.get(member_id)
         if member and self._live.get(member.path) == member_id:
+            self._changed_members.add(member_id)
             del self._live[member.path]
             paths = self._active[member.name].paths
             del paths[bisect_left(paths, member.path)]
@@ -170,12 +218,12 @@ class Ledger:
         """Note that a member's directory is there after all."""
         member = self._members.get(member_id)
         if member and member.path not in self._live:
-            self._live[member.path] = member_id
-            insort(self._active[member.name].paths, member.path)
+            self._set_live(member_id)
 
     def leave(self, member_id: int, now: float) -> None:
         """Fold a member's last reading into the sum of its name, and let it go."""
         self.remove(member_id)
+        self._changed_members.add(member_id)
         member = self._members.pop(member_id)
         series = self._active[member.name]
         del series.members[member_id]
@@ -199,6 +247,7 @@ class Ledger:
 
     def _uncover(self, series: _Series, lower_id: int) -> None:
         lower = self._members[lower_id]
+        self._changed_members.add(lower_id)
         lower.covered_by = self._cover(lower.name, lower.path)
         if lower.covered_by is not None:
             self._covers.setdefault(lower.covered_by, set()).add(lower_id)
@@ -226,4 +275,73 @@ class Ledger:
     def forget(self) -> list[str]:
         """Forget the oldest names without cgroups beyond what is kept; return them."""
         excess = min(len(self._active) + len(self._idle) - self._keep, len(self._idle))
-        return [self._idle.popitem(last=False)[0] for _ in range(excess)]
+        forgotten = [self._idle.popitem(last=False)[0] for _ in range(excess)]
+        self._changed_names.update(forgotten)
+        return forgotten
+
+    def name_of(self, member_id: int) -> str | None:
+        """Return the name that a member counts for, None if it is none."""
+        member = self._members.get(member_id)
+        return None if member is None else member.name
+
+    def reading(self, member_id: int) -> Values | None:
+        """Return the last reading of a member, None if it is none."""
+        member = self._members.get(member_id)
+        return None if member is None else self.values[member.place]
+
+    def live(self) -> list[tuple[str, int]]:
+        """Return path and id of all members whose directories are there, sorted."""
+        return sorted(self._live.items())
+
+    def changes(self) -> Changes:
+        """Return what has changed, besides readings, since the last call."""
+        changes = self._states(self._changed_members, self._changed_names)
+        self._changed_members, self._changed_names = set(), set()
+        return changes
+
+    def everything(self) -> Changes:
+        """Return all that there is besides readings, and the last call."""
+        self._changed_members, self._changed_names = set(), set()
+        return self._states(self._members, [*self._active, *self._idle])
+
+    def _states(self, members: Iterable[int], names: Iterable[str]) -> Changes:
+        return Changes(
+            ((member_id, self._member_state(member_id)) for member_id in members),
+            ((name, self._name_state(name)) for name in names),
+        )
+
+    def _member_state(self, member_id: int) -> MemberState | None:
+        member = self._members.get(member_id)
+        if member is None:
+            return None
+        live = self._live.get(member.path) == member_id
+        uncovered = self._uncovered.get(member_id)
+        return MemberState(member.name, member.path, live, member.covered_by, uncovered)
+
+    def _name_state(self, name: str) -> NameState | None:
+        series = self._active.get(name)
+        if series is not None:
+            return NameState(series.folded, None)
+        series = self._idle.get(name)
+        return None if series is None else NameState(series.folded, series.idle_since)
+
+    def restore(
+        self,
+        members: Mapping[int, MemberState],
+        names: Mapping[str, NameState],
+        readings: Mapping[int, Values],
+    ) -> None:
+        """Become what everything() of another ledger has told; this one must be new."""
+        idle = [(name, state) for name, state in names.items() if state.idle_since is not None]
+        for name, state in sorted(idle, key=lambda one: one[1].idle_since or 0.0):
+            self._idle[name] = _Series(state.folded, state.idle_since or 0.0)
+        for name, state in names.items():
+            if state.idle_since is None:
+                self._active[name] = _Series(state.folded)
+        for member_id, one in members.items():
+            member = _Member(one.name, one.path, len(self.ids), one.covered_by)
+            self._insert(member_id, member, readings.get(member_id, self._zero))
+            if one.live:
+                self._set_live(member_id)
+            if one.uncovered is not None:
+                self._uncovered[member_id] = one.uncovered

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import TypeVar
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collectd_cgacct.ledger import LINGER_SECONDS, Ledger
+from collectd_cgacct.ledger import LINGER_SECONDS, Ledger, MemberState, NameState
 
 
 @pytest.fixture
@@ -124,6 +126,20 @@ def test_the_oldest_idle_names_are_forgotten(ledger: Ledger) -> None:
     assert set(dict(ledger.totals(2))) == {"b", "c"}
 
 
+def test_a_restored_ledger_forgets_the_oldest_first_and_lingers_as_long(ledger: Ledger) -> None:
+    for member, name in enumerate("abc"):
+        ledger.join(member, name, name)
+        ledger.leave(member, now=member * 100)
+    restored = Ledger(width=1, keep=2)
+    _, names = ledger.everything()
+    states = {name: state for name, state in reversed(list(names)) if state}
+    restored.restore({}, states, {})
+    assert total(restored, "b", 100 + LINGER_SECONDS) == 0
+    assert total(restored, "b", 101 + LINGER_SECONDS) is None
+    assert restored.forget() == ["a"]
+    assert dict(restored.changes().names)["a"] is None
+
+
 PATHS = ("", "a", "a/b", "a/b/c", "a/d", "ab", "ab/c")
 NAMES = ("n", "m")
 
@@ -132,11 +148,25 @@ def is_below(path: str, upper: str) -> bool:
     return path != upper and (upper == "" or path.startswith(upper + "/"))
 
 
+Subject = TypeVar("Subject")
+State = TypeVar("State")
+
+
+def _apply(kept: dict[Subject, State], changes: Iterable[tuple[Subject, State | None]]) -> None:
+    for subject, state in changes:
+        kept.pop(subject, None)
+        if state is not None:
+            kept[subject] = state
+
+
 class World:
     """A kernel of the simplest kind, the truth by name, and a ledger that watches it."""
 
     def __init__(self) -> None:
         self.ledger = Ledger(1, 100)
+        # What is kept of it outside of the process.
+        self.members: dict[int, MemberState] = {}
+        self.names: dict[str, NameState] = {}
         self.live: dict[str, int] = {}
         self.name: dict[int, str] = {}
         self.path: dict[int, str] = {}
@@ -181,6 +211,31 @@ class World:
         for other in [o for o in self.live if is_below(o, path)]:
             self.read(self.live[other])
 
+    def restart(self, _path: str) -> None:
+        """Go on with another ledger, which knows what the first has told of its changes."""
+        members, names = self.ledger.changes()
+        _apply(self.members, members)
+        _apply(self.names, names)
+        assert (self.members, self.names) == tuple(map(dict, self.ledger.everything()))
+        readings = dict(zip(self.ledger.ids, self.ledger.values))
+        before = sorted(self.ledger.totals(0))
+        self.ledger = Ledger(1, 100)
+        self.ledger.restore(self.members, self.names, readings)
+        assert sorted(self.ledger.totals(0)) == before
+        self.ledger.changes()
+
+    def rename(self, path: str, name: str) -> None:
+        """Let a member count for another name from now on, as after a change of the rules."""
+        member = self.live.get(path)
+        related = [o for o in self.live if is_below(o, path) or is_below(path, o)]
+        if member is None or related:
+            return
+        self.read(member)
+        self.ledger.leave(member, now=0)
+        self.name[member] = name
+        self.truth[name] += 0
+        self.ledger.join(member, name, path, (self.count[member],))
+
     def check(self, exact: bool) -> None:
         for name, (value,) in self.ledger.totals(0):
             assert value >= self.seen[name], "it went backwards"
@@ -195,6 +250,8 @@ steps = st.one_of(
     st.tuples(st.just("leave"), st.sampled_from(PATHS)),
     st.tuples(st.just("read"), st.sampled_from(PATHS)),
     st.tuples(st.just("sample"), st.just("")),
+    st.tuples(st.just("restart"), st.just("")),
+    st.tuples(st.just("rename"), st.sampled_from(PATHS), st.sampled_from(NAMES)),
 )
 
 

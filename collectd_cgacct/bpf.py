@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The object, its links and its counters: open, load, attach, read, close.
+"""The object, its programs and its counters: open, load, attach, read, close.
 
 Descriptors are owned by what opened them; close() twice is fine. A failure is an
 OperationError that names the object or the cgroup.
@@ -19,30 +19,15 @@ from typing import Any
 
 from . import libbpf
 from .counters import SIZE, CpuSums, Layout, Values
-from .errors import CgacctError, OperationError
+from .errors import CgacctError, OperationError, operation
 from .files import open_regular
 from .text import quote
 
-_PROGRAMS = (
-    ("count_ingress", libbpf.CGROUP_INET_INGRESS),
-    ("count_egress", libbpf.CGROUP_INET_EGRESS),
-)
+DIRECTIONS = {
+    "ingress": libbpf.CGROUP_INET_INGRESS,
+    "egress": libbpf.CGROUP_INET_EGRESS,
+}
 _MAP = "counters"
-
-
-_LIBBPF_ERRNO = 4000
-
-
-@contextlib.contextmanager
-def _operation(operation: str, subject: str) -> Iterator[None]:
-    """Turn an OSError into an OperationError."""
-    try:
-        yield
-    except OSError as error:
-        number = error.errno or errno.EIO
-        # libbpf's own numbers, from 4000 on, have no text in the C library.
-        why = "libbpf refused it, see its messages" if number >= _LIBBPF_ERRNO else error.strerror
-        raise OperationError(operation, subject, number, why or "") from error
 
 
 # Descriptors below this are left to others: thousands of links would push those of
@@ -110,12 +95,19 @@ class CounterMap:
     def read(self, cgroup_id: int) -> Values | None:
         """Return the cgroup's sums over all CPUs; None if nothing is attached to it any more."""
         try:
-            with _operation("read counters of cgroup", f"id {cgroup_id}"):
+            with operation("read counters of cgroup", f"id {cgroup_id}"):
                 return next(self._sums(self._lookup.read(cgroup_id)))
         except OperationError as error:
             if error.errno == errno.ENOENT:
                 return None
             raise
+
+    def read_if_possible(self, cgroup_id: int) -> Values | None:
+        """As read(), but None if it fails, too: for who leaves it to others to report that."""
+        try:
+            return self.read(cgroup_id)
+        except OperationError:
+            return None
 
     def read_into(self, cgroup_ids: list[int], values: list[Values]) -> list[int]:
         """Put the sums of all ``cgroup_ids`` into the same places of ``values``.
@@ -156,37 +148,45 @@ class CounterMap:
         return unread
 
 
-class Link:
-    """Both programs attached to one cgroup, until close() or the end of the process."""
+@dataclass(frozen=True)
+class Program:
+    """A loaded program; the descriptor is the object's."""
 
-    def __init__(self, descriptors: list[int]) -> None:
-        self._descriptors = descriptors
+    direction: str
+    fd: int
+    attach_type: int
 
-    def close(self) -> None:
-        """Detach. What was counted can be read until the cgroup is gone."""
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+    def attach(self, cgroup_fd: int, subject: str) -> int:
+        """Return a link to the cgroup directory open at ``cgroup_fd``, as a descriptor."""
+        with operation("attach to cgroup", subject):
+            return _out_of_the_way(libbpf.link_create(self.fd, cgroup_fd, self.attach_type))
 
 
 class Object:
-    """An eBPF object file, loaded into the kernel. ``layout`` is that of its counters."""
+    """An eBPF object file, loaded into the kernel.
 
-    def __init__(self, path: str, splits: Iterable[str] = ()) -> None:
+    ``layout`` is that of its counters, ``programs`` are the two that count.
+    """
+
+    def __init__(self, path: str, splits: Iterable[str] = (), pin: str = "") -> None:
         """Load ``path`` with ``splits`` on.
 
+        The counters are those that are pinned at ``pin``, or are pinned there.
         Raises OperationError, CgacctError for an object that is not ours.
         """
         self._handle = 0
         self.layout = Layout(splits)
         self._name = os.path.basename(path)
         self._path = quote(path)
-        with _operation("find libbpf", ""):
+        with operation("find libbpf", ""):
             libbpf.load()
-        with _operation("open BPF object", self._path):
+        with operation("open BPF object", self._path):
             os.close(open_regular(path))
         self._open(path)
         try:
             self._set_switches()
+            if pin:
+                libbpf.set_pin_path(self._handle, _MAP, pin)
             self._load()
         except BaseException:
             self.close()
@@ -210,11 +210,12 @@ class Object:
             libbpf.set_rodata(self._handle, self._name, self.layout.switches)
 
     def _load(self) -> None:
-        with _operation("load BPF object", self._path):
+        with operation("load BPF object", self._path):
             libbpf.load_object(self._handle)
         with self._of_this_version():
-            self._programs = [
-                (libbpf.program_fd(self._handle, name), kind) for name, kind in _PROGRAMS
+            self.programs = [
+                Program(direction, libbpf.program_fd(self._handle, f"count_{direction}"), kind)
+                for direction, kind in DIRECTIONS.items()
             ]
             self._map = libbpf.map_fd(self._handle, _MAP)
 
@@ -231,20 +232,6 @@ class Object:
     def counters(self, capacity: int = _CHUNK) -> CounterMap:
         """Return a reader of the counters with a buffer for ``capacity`` cgroups."""
         return CounterMap(self._map, self.layout, capacity)
-
-    def attach(self, cgroup_fd: int, subject: str) -> Link:
-        """Attach both programs to the cgroup directory open at ``cgroup_fd``, or neither."""
-        descriptors: list[int] = []
-        link = Link(descriptors)
-        try:
-            with _operation("attach to cgroup", subject):
-                for program_fd, kind in self._programs:
-                    fd = libbpf.link_create(program_fd, cgroup_fd, kind)
-                    descriptors.append(_out_of_the_way(fd))
-        except OperationError:
-            link.close()
-            raise
-        return link
 
     def close(self) -> None:
         """Free the programs and the map, as far as no link or pin holds them."""

@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Sequence
 
-from . import logs
+from . import conffile, logs, pins
 from .accountant import Accountant
-from .config import Config, Selection
+from .config import PIN_PATH, Config, Selection, parse
 from .counters import Counters
 from .errors import CgacctError
 from .patterns import Pattern, PatternError
+from .text import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,30 @@ def _parser() -> argparse.ArgumentParser:
         help="which cgroups, by their path relative to the cgroup2 mount; repeatable",
     )
     top.set_defaults(run=_top)
+    purge = verbs.add_parser(
+        "purge", help="remove what is pinned in the kernel: counters start from zero again"
+    )
+    place = purge.add_mutually_exclusive_group()
+    place.add_argument(
+        "--config",
+        default=_CONFIG,
+        metavar="FILE",
+        help="where to look for the option PinPath (default: %(default)s)",
+    )
+    place.add_argument(
+        "--pin-path", type=_absolute, metavar="PATH", help="a PinPath, whatever the file says"
+    )
+    purge.add_argument(
+        "--force", action="store_true", help="also while a daemon uses it, which counts no more"
+    )
+    purge.set_defaults(run=_purge)
     return parser
+
+
+def _absolute(text: str) -> str:
+    if not os.path.isabs(text):
+        raise argparse.ArgumentTypeError("give it an absolute path")
+    return text
 
 
 def _pattern(text: str) -> str:
@@ -68,13 +92,42 @@ def _pattern(text: str) -> str:
     return text
 
 
+_CONFIG = "/etc/collectd/collectd.conf"
+
+
+def _purge(options: argparse.Namespace) -> int:
+    path = _pin_path(options.config) if options.pin_path is None else options.pin_path
+    try:
+        removed = pins.purge(path, options.force)
+    except pins.Held as error:
+        raise CgacctError(f"{error}; stop it first, or purge with --force") from None
+    print(f"{removed} pins removed from {printable(path)}")
+    return 0
+
+
+def _pin_path(file: str) -> str:
+    if file == _CONFIG and not os.path.exists(file):
+        return PIN_PATH
+    blocks = [
+        module
+        for plugin in conffile.read(file)
+        if plugin.is_block("plugin", "python")
+        for module in plugin.children
+        if module.is_block("module", str(__package__))
+    ]
+    # What is wrong with other options does not matter here.
+    return parse(blocks)[0].pin_path
+
+
 _ROW = "{:<40} {:>14} {:>12} {:>14} {:>12}"
 
 
 def _top(options: argparse.Namespace) -> int:
     # SIGTERM detaches as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config = Config(cgroups=tuple(Selection(path) for path in options.cgroup))
+    cgroups = tuple(Selection(path) for path in options.cgroup)
+    # It leaves nothing behind, and does not touch what is a daemon's.
+    config = Config(cgroups=cgroups, persist=False, pin_path="")
     with (
         contextlib.suppress(KeyboardInterrupt),
         contextlib.closing(Accountant(config)) as accountant,

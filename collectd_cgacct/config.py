@@ -21,6 +21,7 @@ PACKAGED_OBJECT = os.path.join(
     os.path.dirname(os.path.abspath(__file__)),
     f"cgacct.bpf{'el' if sys.byteorder == 'little' else 'eb'}.o",
 )
+PIN_PATH = "/sys/fs/bpf/collectd-cgacct"
 
 
 class Node(Protocol):
@@ -52,6 +53,8 @@ class Config:
     cgroup_root: str = ""
     splits: tuple[str, ...] = ()
     packets: bool = True
+    persist: bool = True
+    pin_path: str = PIN_PATH
     limit: int = 10000
     self_metrics: bool = True
     interval: float | None = None
@@ -206,6 +209,8 @@ def parse(blocks: Iterable[Node]) -> tuple[Config, list[str]]:
         "CGroupRoot": parser.scalar("cgroup_root", _path),
         "Split": parser.repeated("splits", _split),
         "Packets": parser.scalar("packets", _boolean),
+        "Persist": parser.scalar("persist", _boolean),
+        "PinPath": parser.scalar("pin_path", _path),
         "Limit": parser.scalar("limit", _whole),
         "SelfMetrics": parser.scalar("self_metrics", _boolean),
         "Interval": parser.scalar("interval", _seconds),

@@ -28,6 +28,8 @@ class Counters(NamedTuple):
 
 FIELDS = len(Counters._fields)
 SIZE = FIELDS * 8
+# Changes when the counters, or what is kept beside them, mean something else than before.
+VERSION = 1
 
 # Each split's parts. Of the splits that are on, the kernel varies the last fastest.
 SPLITS: dict[str, tuple[str, ...]] = {

@@ -6,8 +6,10 @@ Every message says what failed, on what, why, and the mend, on one line.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 
 
 class CgacctError(Exception):
@@ -32,6 +34,21 @@ class OperationError(CgacctError):
         why = detail or os.strerror(self.errno)
         mend = remedy(self.operation, self.errno)
         return f"{what}: {why}; {mend}" if mend else f"{what}: {why}"
+
+
+_LIBBPF_ERRNO = 4000
+
+
+@contextlib.contextmanager
+def operation(what: str, subject: str) -> Iterator[None]:
+    """Turn an OSError into an OperationError."""
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or errno.EIO
+        # libbpf's own numbers, from 4000 on, have no text in the C library.
+        why = "libbpf refused it, see its messages" if number >= _LIBBPF_ERRNO else error.strerror
+        raise OperationError(what, subject, number, why or "") from error
 
 
 # (operation, errno) to the mend. An operation of "" is the fallback for any.

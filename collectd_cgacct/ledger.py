@@ -284,6 +284,20 @@ class Ledger:
         member = self._members.get(member_id)
         return None if member is None else member.name
 
+    def path_of(self, member_id: int) -> str | None:
+        """Return where a member is, None if it is none."""
+        member = self._members.get(member_id)
+        return None if member is None else member.path
+
+    def covered_by(self, member_id: int) -> list[int]:
+        """Return the members that add nothing because of this one."""
+        return list(self._covers.get(member_id, ()))
+
+    def below(self, name: str, path: str) -> list[int]:
+        """Return the members of ``name`` whose directories are below ``path``."""
+        series = self._active.get(name)
+        return [self._live[lower] for lower in series.below(path)] if series else []
+
     def reading(self, member_id: int) -> Values | None:
         """Return the last reading of a member, None if it is none."""
         member = self._members.get(member_id)

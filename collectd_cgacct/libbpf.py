@@ -12,13 +12,14 @@ import ctypes
 import errno
 import functools
 import itertools
+import mmap
 import os
 import sys
 from collections.abc import Iterable
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any, Callable
 
-from .text import encode
+from .text import decode, encode
 
 # enum libbpf_print_level
 WARN, INFO, DEBUG = 0, 1, 2
@@ -82,6 +83,18 @@ _SIGNATURES: dict[str, tuple[Any, Any, list[Any]]] = {
     # int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type,
     #                     const struct bpf_link_create_opts *opts);
     "bpf_link_create": (c_int, _check_int, [c_int, c_int, c_int, c_void_p]),
+    # int bpf_link_update(int link_fd, int new_prog_fd, const struct bpf_link_update_opts *opts);
+    "bpf_link_update": (c_int, _check_int, [c_int, c_int, c_void_p]),
+    # int bpf_link_detach(int link_fd);
+    "bpf_link_detach": (c_int, _check_int, [c_int]),
+    # int bpf_obj_pin(int fd, const char *pathname);
+    "bpf_obj_pin": (c_int, _check_int, [c_int, c_char_p]),
+    # int bpf_obj_get(const char *pathname);
+    "bpf_obj_get": (c_int, _check_int, [c_char_p]),
+    # int bpf_obj_get_info_by_fd(int bpf_fd, void *info, __u32 *info_len);
+    "bpf_obj_get_info_by_fd": (c_int, _check_int, [c_int, c_void_p, POINTER(c_uint32)]),
+    # int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
+    "bpf_map__set_pin_path": (c_int, _check_int, [c_void_p, c_char_p]),
     # int bpf_map_lookup_elem(int fd, const void *key, void *value);
     "bpf_map_lookup_elem": (c_int, _check_int, [c_int, c_void_p, c_void_p]),
 }
@@ -205,6 +218,11 @@ def set_rodata(handle: int, object_name: str, data: bytes) -> None:
     _library().bpf_map__set_initial_value(found, data, len(data))
 
 
+def set_pin_path(handle: int, name: str, path: str) -> None:
+    """Have a map pinned at ``path`` when the object is loaded, or the one used that is there."""
+    _library().bpf_map__set_pin_path(_map(handle, name), encode(path))
+
+
 def map_fd(handle: int, name: str) -> int:
     """Return the descriptor of a created map; it stays the object's."""
     return int(_library().bpf_map__fd(_map(handle, name)))
@@ -215,8 +233,137 @@ def link_create(prog_fd: int, target_fd: int, attach_type: int) -> int:
     return int(_library().bpf_link_create(prog_fd, target_fd, attach_type, None))
 
 
+def link_update(link_fd: int, prog_fd: int) -> None:
+    """Replace a link's program in place: no packet passes by neither."""
+    _library().bpf_link_update(link_fd, prog_fd, None)
+
+
+def link_detach(link_fd: int) -> None:
+    """Detach at once, whoever else holds the link; fine if it is detached already."""
+    _library().bpf_link_detach(link_fd)
+
+
+class _LinkInfo(ctypes.Structure):
+    """The head of struct bpf_link_info, with the arm of its union for cgroups."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("prog_id", c_uint32),
+        ("_hole", c_uint32),
+        ("cgroup_id", c_uint64),
+        ("attach_type", c_uint32),
+        ("_rest", c_uint32),
+    )
+
+
+_LINK_TYPE_CGROUP = 3  # enum bpf_link_type
+
+
+def cgroup_link(fd: int) -> tuple[int, int] | None:
+    """Return cgroup id and attach type of a link; None for anything else.
+
+    The id is 0 if the cgroup is gone.
+    """
+    info = _info(fd, _LinkInfo)
+    if info is None or info.type != _LINK_TYPE_CGROUP:
+        return None
+    return info.cgroup_id, info.attach_type
+
+
+class _MapInfo(ctypes.Structure):
+    """The head of struct bpf_map_info."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("name", c_char * 16),
+    )
+
+
+_MAP_TYPE_ARRAY = 2  # enum bpf_map_type
+_F_MMAPABLE = 1 << 10
+
+
+def array_size(fd: int) -> int:
+    """Return the octets that can be mapped of what create_array() made; 0 for anything else."""
+    info = _info(fd, _MapInfo)
+    if info is None or info.type != _MAP_TYPE_ARRAY or not info.map_flags & _F_MMAPABLE:
+        return 0
+    return int(info.value_size * info.max_entries)
+
+
+def map_name(fd: int) -> str:
+    """Return the name that a map was created with, "" for anything else."""
+    info = _info(fd, _MapInfo)
+    return "" if info is None else decode(info.name)
+
+
+def _info(fd: int, kind: Any) -> Any:
+    """Return a structure with what the kernel tells of a BPF object; None of another kind."""
+    # The link "anon_inode:bpf-map" says which kind it is; the kernel fills in any structure.
+    words = os.readlink(f"/proc/self/fd/{fd}")
+    if ("map" if kind is _MapInfo else "link") not in words:
+        return None
+    info = kind()
+    size = c_uint32(ctypes.sizeof(info))
+    _library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
+    return info
+
+
+class _MapCreateOptions(ctypes.Structure):
+    """The head of struct bpf_map_create_opts."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        *((f"_btf_{number}", c_uint32) for number in range(4)),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+    )
+
+
+def create_array(name: str, size: int) -> int:
+    """Make an array map of ``size`` octets to be mapped into memory; return its descriptor.
+
+    ``size`` is rounded up to whole pages.
+    """
+    page = mmap.PAGESIZE
+    pages = -(-size // page)
+    sizes = (4, page, pages)  # of keys and values, and how many
+    create = getattr(_library(), "bpf_map_create", None)
+    if create is None:  # before libbpf 0.7
+        # int bpf_create_map_name(enum bpf_map_type map_type, const char *name, int key_size,
+        #                         int value_size, int max_entries, __u32 map_flags);
+        create = _library().bpf_create_map_name
+        create.argtypes = [c_int, c_char_p, c_int, c_int, c_int, c_uint32]
+        flags: Any = _F_MMAPABLE
+    else:
+        # int bpf_map_create(enum bpf_map_type map_type, const char *map_name, __u32 key_size,
+        #                    __u32 value_size, __u32 max_entries,
+        #                    const struct bpf_map_create_opts *opts);
+        create.argtypes = [c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p]
+        options = _MapCreateOptions(sz=ctypes.sizeof(_MapCreateOptions), map_flags=_F_MMAPABLE)
+        flags = ctypes.byref(options)
+    create.restype, create.errcheck = c_int, _check_int
+    return int(create(_MAP_TYPE_ARRAY, encode(name), *sizes, flags))
+
+
+def pin(fd: int, path: str) -> None:
+    """Pin the BPF object that ``fd`` is open on."""
+    _library().bpf_obj_pin(fd, encode(path))
+
+
+def open_pin(path: str) -> int:
+    """Return a descriptor of the BPF object that is pinned at ``path``."""
+    return int(_library().bpf_obj_get(encode(path)))
+
+
 class PerCpuLookup:
-    """Looks elements of a per-CPU map with a ``__u64`` key up, ``capacity`` at a time.
+    """Looks up elements of a per-CPU map with a ``__u64`` key, ``capacity`` at a time.
 
     The kernel writes round_up(value_size, 8) bytes for each possible CPU, whatever
     the size of the buffer: too small a one is memory corruption.

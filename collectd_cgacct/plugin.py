@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 from typing import Any, Callable, TypeVar
@@ -12,7 +13,7 @@ import collectd
 from . import config, logs
 from .accountant import Accountant, Sample
 from .counters import Counters
-from .errors import CgacctError
+from .errors import CgacctError, OperationError
 from .text import quote
 
 PLUGIN = "cgacct"
@@ -56,6 +57,8 @@ def _guarded(callback: _Callback) -> _Callback:
             callback(*arguments)
         except CgacctError as error:
             logger.error("%s", error)
+        except OSError as error:
+            logger.error("%s", OperationError(callback.__name__, "", error.errno or errno.EIO))
         except Exception as error:
             logger.error("%s failed: %r; please report this", callback.__name__, error)
 

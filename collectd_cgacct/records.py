@@ -61,8 +61,9 @@ class Journal:
         self.tail = self.head
 
     @staticmethod
-    def begin(memory: Buffer) -> None:
-        """Begin a journal in memory that is zero."""
+    def begin(memory: Buffer, head: int = 0) -> None:
+        """Begin a journal at a position, in memory that is zero."""
+        _WORD.pack_into(memory, 0, head)
         memory[_MARK_AT:_HEAD] = _MARK
 
     def append(self, line: Line) -> int:

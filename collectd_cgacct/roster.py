@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Union
+from typing import Callable, Union
 
-from .bpf import CounterMap, Link, Object
 from .counters import Values
 from .errors import OperationError
 from .hierarchy import VANISHED, Cgroup, Hierarchy
+from .links import Links
 from .logs import OnChange
 from .rules import RuleSet
 from .text import quote
 
 logger = logging.getLogger(__name__)
+
+# kernfs counts the subdirectories on top.
+_NLINK_OF_A_LEAF = 2
 
 # No path begins with a slash.
 _LIMIT, _DESCRIPTORS = "/limit", "/descriptors"
@@ -34,7 +39,8 @@ class Attached:
     cgroup_id: int
     path: str
     raw_name: str
-    link: Link
+    # What its counters were before: not zero if an earlier run has let it go.
+    since: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -62,33 +68,60 @@ class Revived:
 
 Change = Union[Attached, Reading, Removed, Revived]
 
+# Makes changes outlive this process; returns the position behind them.
+Note = Callable[[Iterable[Change]], int]
+
 
 class Roster:
     """Attaches to the cgroups that the rules name, ``limit`` names at most."""
 
     def __init__(
-        self, hierarchy: Hierarchy, rules: RuleSet, bpf_object: Object, limit: int
+        self,
+        hierarchy: Hierarchy,
+        rules: RuleSet,
+        links: Links,
+        limit: int,
+        note: Note,
     ) -> None:
-        self.changes: deque[Change] = deque()
+        # Each with what ``note`` returned for it.
+        self.changes: deque[tuple[Change, int]] = deque()
         self.errors = 0
-        # The ids that have a link. Whoever closes it takes the id out.
-        self.held: set[int] = set()
         self._hierarchy = hierarchy
         self._rules = rules
-        self._object = bpf_object
-        self._counters: CounterMap = bpf_object.counters(capacity=1)
+        self._links = links
+        self._counters = links.counters
         self._limit = limit
+        self._note = note
         self._ids: dict[str, int] = {}
         self._name_of: dict[str, str] = {}
         self._names: Counter[str] = Counter()
         self._skipped: set[str] = set()
         self._failed: set[str] = set()
+        # Until the first walk has ended: what an earlier run has counted, id by path.
+        self._earlier: dict[str, int] = {}
         self._complaints = OnChange(logger)
 
     @property
     def skipped(self) -> int:
         """How many cgroups are not attached because of the limit."""
         return len(self._skipped)
+
+    def adopt(self, members: Iterable[tuple[str, int]]) -> None:
+        """Attach to what an earlier run has accounted, path and id, uppers first.
+
+        To be called before the watcher is started, so that what is there goes before what
+        is new if it comes to the limit.
+        """
+        members = list(members)
+        for path, cgroup_id in members:
+            if self._hierarchy.is_at(path, cgroup_id):
+                self.appeared(path, cgroup_id)
+        self._earlier = dict(members)
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The paths of the cgroups that could not be attached, and may be later."""
+        return frozenset(self._failed)
 
     def relevant_below(self, path: str) -> bool:
         """Return whether a cgroup below ``path`` can be one to account."""
@@ -115,17 +148,33 @@ class Roster:
         if name not in self._names and len(self._names) >= self._limit:
             self._skip(cgroup.path)
             return
-        if cgroup.id in self.held:
+        if cgroup.id in self._links:
             # A second link of the same programs would count everything twice.
-            self.changes.append(Revived(cgroup.id))
-            self._enter(cgroup, name)
-            return
-        link = self._object.attach(cgroup.fd, quote(cgroup.path or "/"))
-        if cgroup.path in self._failed or cgroup.path in self._skipped:
-            self._read_below(cgroup.path, name)
-        self.changes.append(Attached(cgroup.id, cgroup.path, name, link))
-        self.held.add(cgroup.id)
+            self._tell(Revived(cgroup.id))
+        else:
+            self._attach(cgroup, name)
         self._enter(cgroup, name)
+
+    def _attach(self, cgroup: Cgroup, name: str) -> None:
+        late = self._earlier or cgroup.path in self._failed or cgroup.path in self._skipped
+        lowers = self._lowers(cgroup, name) if late else []
+        change = Attached(cgroup.id, cgroup.path, name, self._links.reading_before(cgroup.id))
+        # Noted first: should this process be killed in between, the next one knows the links
+        # that it finds. If it finds none, it passes over the note.
+        before = self._note(self._read_all(lowers))
+        after = self._note([change])
+        self._links.attach(cgroup)
+        # What the lowers carry between the attachment and this, some microseconds, is in
+        # the readings of both.
+        self.changes.extend((reading, before) for reading in self._read_all(lowers))
+        self.changes.append((change, after))
+
+    def _read_all(self, cgroup_ids: Iterable[int]) -> list[Reading]:
+        readings = ((one, self._counters.read_if_possible(one)) for one in cgroup_ids)
+        return [Reading(cgroup_id, values) for cgroup_id, values in readings if values is not None]
+
+    def _tell(self, change: Change) -> None:
+        self.changes.append((change, self._note([change])))
 
     def _enter(self, cgroup: Cgroup, name: str) -> None:
         self._ids[cgroup.path] = cgroup.id
@@ -135,23 +184,18 @@ class Roster:
         self._failed.discard(cgroup.path)
         self._complaints.end(cgroup.path, f"cgroup {quote(cgroup.path or '/')} is accounted now")
 
-    def _read_below(self, path: str, name: str) -> None:
+    def _lowers(self, upper: Cgroup, name: str) -> list[int]:
         # The walk and the events go from the top down: only a cgroup that could not be
-        # attached at first can have others of its name below it already. What those carry
-        # between the attachment and this, some microseconds, is in both readings.
-        prefix = path + "/" if path else ""
-        for other, cgroup_id in self._ids.items():
-            if other.startswith(prefix) and self._name_of[other] == name:
-                values = self._read(cgroup_id)
-                if values is not None:
-                    self.changes.append(Reading(cgroup_id, values))
-
-    def _read(self, cgroup_id: int) -> Values | None:
-        try:
-            return self._counters.read(cgroup_id)
-        except OperationError:
-            # The reader tries again, and counts and reports the error.
-            return None
+        # attached at first, or that an earlier run did not account, can have others of its
+        # name below it already.
+        if os.fstat(upper.fd).st_nlink == _NLINK_OF_A_LEAF:
+            return []
+        prefix = upper.path + "/" if upper.path else ""
+        return [
+            cgroup_id
+            for path, cgroup_id in (self._earlier | self._ids).items()
+            if path.startswith(prefix) and (path in self._earlier or self._name_of[path] == name)
+        ]
 
     def _skip(self, path: str) -> None:
         if not self._skipped:
@@ -191,10 +235,11 @@ class Roster:
         if not self._names[name]:
             del self._names[name]
         self._complaints.forget(path)
-        self.changes.append(Removed(cgroup_id, self._read(cgroup_id)))
+        self._tell(Removed(cgroup_id, self._counters.read_if_possible(cgroup_id)))
 
     def walked(self, paths: set[str]) -> bool:
         """Let go of all that the walk did not find; return whether to try again soon."""
+        self._earlier = {}
         for path in [path for path in self._ids if path not in paths]:
             self.removed(path)
         self._skipped &= paths

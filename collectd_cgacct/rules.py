@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain, count
+from itertools import count
 
 from .patterns import Pattern
 from .templates import ROOT, Template
@@ -118,22 +118,18 @@ class Names:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
         self._raws: dict[str, str] = {}
-        # As of an earlier run: whoever comes back gets its name again if it is free.
-        self._remembered: dict[str, str] = {}
-        self._remembered_raws: dict[str, str] = {}
 
-    def remember(self, raw: str, name: str) -> None:
-        """Prefer ``name`` for ``raw``, without holding it."""
-        self._remembered[raw] = name
-        self._remembered_raws[name] = raw
+    def hold(self, raw: str, name: str) -> None:
+        """Let ``raw`` have ``name``, as it had in an earlier run, and no other any more."""
+        self._raws.pop(self._names.get(raw, ""), None)
+        self._names[raw] = name
+        self._raws[name] = raw
 
     def claim(self, raw: str) -> str:
         """Return the name of ``raw``: the same one until it is released."""
         name = self._names.get(raw)
         if name is None:
-            remembered = [self._remembered[raw]] if raw in self._remembered else []
-            candidates = chain(remembered, _candidates(raw))
-            name = next(name for name in candidates if name not in self._raws)
+            name = next(name for name in _candidates(raw) if name not in self._raws)
             self._names[raw] = name
             self._raws[name] = raw
         return name
@@ -141,17 +137,12 @@ class Names:
     def release(self, name: str) -> None:
         """Forget ``name``, so that another raw name can have it; unknown names are fine."""
         raw = self._raws.pop(name, None)
-        if raw is not None:
+        if raw is not None and self._names.get(raw) == name:
             del self._names[raw]
-        self._remembered.pop(self._remembered_raws.pop(name, ""), None)
 
     def raw(self, name: str) -> str:
-        """Return the raw name that has ``name``, or had it in an earlier run."""
-        return self._raws.get(name) or self._remembered_raws.get(name, name)
-
-    def remembers(self, raw: str) -> bool:
-        """Return whether ``raw`` had a name in an earlier run."""
-        return raw in self._remembered
+        """Return the raw name that has ``name``; one that nobody has, stands for itself."""
+        return self._raws.get(name, name)
 
 
 def _candidates(raw: str) -> Iterable[str]:

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Callable, Protocol
 
 from .hierarchy import Hierarchy, join
 from .inotify import (
@@ -75,13 +75,14 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="cgacct watcher", daemon=True)
         self._next_walk = 0.0
 
-    def start(self) -> None:
-        """Walk the tree in this thread, then go on in another."""
+    def start(self, then: Callable[[], object] = lambda: None) -> None:
+        """Walk the tree in this thread, call ``then``, and go on in another thread."""
         try:
             self._inotify = Inotify()
         except OSError as error:
             self._degraded(error)
         self._walk()
+        then()
         self._thread.start()
 
     def stop(self) -> None:

@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterator
 from unittest import mock
 
-from collectd_cgacct import bpf
 from collectd_cgacct.accountant import Accountant
+from collectd_cgacct.hierarchy import Cgroup
+from collectd_cgacct.links import Links
 from tests.support.cgroups import wait_for
 
 from . import measure
-from .crowd import accounting, crowd, room_for
+from .crowd import accounting, crowd, pin_path
 
 # Makes the directories at times that no clock of ours falls in with.
 _MAKER = """
@@ -40,7 +41,7 @@ print(json.dumps(begun))
 def run(tiny: bool) -> None:
     """Measure, and print the tables and the claims."""
     cgroups, new, idle_seconds = (13, 23, 0.1) if tiny else (1_000, 1_000, 5.0)
-    with crowd(cgroups) as crowded, room_for(cgroups + 2 * new), accounting(crowded) as accountant:
+    with pin_path() as pins, crowd(cgroups) as crowded, accounting(crowded, pins) as accountant:
         accountant.sample()
         cpu, woken = _idle(idle_seconds)
         parent = str(crowded.parent.path)
@@ -64,14 +65,13 @@ def run(tiny: bool) -> None:
 def _attach_times() -> Iterator[dict[str, float]]:
     """Note when each attach was done, by the cgroup's name."""
     times: dict[str, float] = {}
-    attach = bpf.Object.attach
+    attach = Links.attach
 
-    def timed(self: bpf.Object, cgroup_fd: int, subject: str) -> bpf.Link:
-        link = attach(self, cgroup_fd, subject)
-        times[subject.strip('"').rpartition("/")[2]] = time.monotonic()
-        return link
+    def timed(self: Links, cgroup: Cgroup) -> None:
+        attach(self, cgroup)
+        times[cgroup.path.rpartition("/")[2]] = time.monotonic()
 
-    with mock.patch.object(bpf.Object, "attach", timed):
+    with mock.patch.object(Links, "attach", timed):
         yield times
 
 

@@ -4,25 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import itertools
-import os
 import resource
 import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
-from collectd_cgacct import bpf
 from collectd_cgacct.accountant import Accountant
 from collectd_cgacct.config import Config, Selection
+from tests.support import private_mounts
+from tests.support.bpffs import temporary_bpffs
 from tests.support.cgroups import Cgroup, temporary_cgroup
-
-from .objects import library
-
-_CLONE_NEWNS = 0x00020000
 
 
 class Crowd:
@@ -65,9 +56,12 @@ def crowd(count: int) -> Iterator[Crowd]:
 
 
 @contextlib.contextmanager
-def accounting(members: Crowd) -> Iterator[Accountant]:
-    """Account all members and those that join them, without collectd."""
-    accountant = Accountant(Config(cgroups=(Selection(f"{members.parent.relative}/*"),)))
+def accounting(members: Crowd, pins: Path | None) -> Iterator[Accountant]:
+    """Account all members and those that join them, without collectd; ``pins`` for Persist."""
+    selection = Selection(f"{members.parent.relative}/*")
+    accountant = Accountant(
+        Config(cgroups=(selection,), persist=pins is not None, pin_path=str(pins or ""))
+    )
     try:
         accountant.start()
         yield accountant
@@ -76,48 +70,11 @@ def accounting(members: Crowd) -> Iterator[Accountant]:
 
 
 @contextlib.contextmanager
-def room_for(cgroups: int) -> Iterator[bool]:
-    """Let ``cgroups`` be attached in spite of the limit on open files; yield whether pins help.
-
-    Each has two links, and so two descriptors, beside the crowd's sockets. If they are
-    more than the hard limit allows, the links are held by pins in a bpffs of this process
-    alone. Reading does not touch links: its cost is the same.
-    """
+def pin_path() -> Iterator[Path]:
+    """Yield a PinPath in a bpffs of this process alone; raise the limit on open files."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if 3 * cgroups + 2048 < hard:
-        yield False
-        return
-    with (
-        _private_bpffs() as directory,
-        mock.patch.object(bpf.Object, "attach", _pinning(directory)),
-    ):
-        yield True
-
-
-def _pinning(directory: Path) -> object:
-    attach, pin = bpf.Object.attach, library().bpf_obj_pin
-    number = itertools.count()
-
-    def attach_and_pin(self: bpf.Object, cgroup_fd: int, subject: str) -> bpf.Link:
-        link = attach(self, cgroup_fd, subject)
-        for fd in link._descriptors:
-            pin(fd, os.fsencode(directory / str(next(number))))
-        link.close()
-        return link
-
-    return attach_and_pin
-
-
-@contextlib.contextmanager
-def _private_bpffs() -> Iterator[Path]:
     # In a mount namespace of its own it goes with the process, whatever ends that.
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "unshare")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    with tempfile.TemporaryDirectory(prefix="cgacct-bench-") as directory:
-        subprocess.run(["mount", "-t", "bpf", "none", directory], check=True)
-        try:
-            yield Path(directory)
-        finally:
-            subprocess.run(["umount", directory], check=True)
+    private_mounts.enter()
+    with temporary_bpffs() as bpffs:
+        yield bpffs / "pins"

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """What a read costs: microseconds a cgroup through the accountant, without collectd.
 
-Beside it a C loop reads the same map. Both are timed with counters that did not change
+Beside it a C loop reads the same map, and where there are descriptors enough, an accountant
+that keeps nothing for the next start. All are timed with counters that did not change
 since the last read, and with a datagram sent by every cgroup in between. In the end the
-accountant's totals must be those of the C loop, and both must be what was sent.
+accountants' totals must be those of the C loop, and both must be what was sent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -15,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from collectd_cgacct.accountant import Accountant
 from collectd_cgacct.counters import Counters, Values
+from collectd_cgacct.pins import purge
 
 from . import measure
-from .crowd import Crowd, accounting, crowd, room_for
+from .crowd import Crowd, accounting, crowd, pin_path
 from .lookup_loop import LookupLoop, storage_map
 
-_C, _OURS = "C loop", "accountant"
+_C, _OURS, _BARE = "C loop", "accountant", "with Persist false"
 
 
 @dataclass(frozen=True)
@@ -33,34 +37,45 @@ class Figures:
     changed: dict[str, float]
     attach: float
     resident: float
-    pins: bool
 
 
 def run(tiny: bool) -> None:
     """Measure, and print the tables and the claims."""
     sizes, rounds = ((13, 23), 1) if tiny else ((1_000, 10_000), 21)
-    # The larger first: its memory is then not what the smaller one left.
-    large, small = (_measure(size, rounds) for size in reversed(sizes))
+    with pin_path() as pins:
+        # The larger first: its memory is then not what the smaller one left.
+        large = _measure(sizes[1], rounds, pins, bare=False)
+        small = _measure(sizes[0], rounds, pins, bare=True)
     _print(small, large, rounds)
 
 
-def _measure(cgroups: int, rounds: int) -> Figures:
-    with crowd(cgroups) as members, room_for(cgroups) as pins:
+def _measure(cgroups: int, rounds: int, pins: Path, bare: bool) -> Figures:
+    with contextlib.ExitStack() as stack:
+        members = stack.enter_context(crowd(cgroups))
         before = _resident()
         begin = time.perf_counter()
-        with accounting(members) as accountant:
-            attach = time.perf_counter() - begin
-            resident = _resident() - before
-            loop = _c_loop(members)
-            candidates: dict[str, Callable[[], float]] = {
-                _C: lambda: loop.run() / cgroups * 1e6,
-                _OURS: lambda: measure.seconds(accountant.sample) / cgroups * 1e6,
-            }
-            with measure.pinned():
-                idle = _rounds(candidates, rounds)
-                changed = _rounds(_sending_first(members, candidates), rounds)
+        accountants = {_OURS: stack.enter_context(accounting(members, pins))}
+        attach = time.perf_counter() - begin
+        resident = _resident() - before
+        loop = _c_loop(members)
+        if bare:
+            accountants[_BARE] = stack.enter_context(accounting(members, None))
+        candidates: dict[str, Callable[[], float]] = {
+            _C: lambda: loop.run() / cgroups * 1e6,
+            **{name: _reading(one, cgroups) for name, one in accountants.items()},
+        }
+        with measure.pinned():
+            idle = _rounds(candidates, rounds)
+            changed = _rounds(_sending_first(members, candidates), rounds)
+        for accountant in accountants.values():
             _check(members, loop, dict(accountant.sample().totals))
-    return Figures(cgroups, idle, changed, attach / cgroups * 1e6, resident, pins)
+    pins_left = purge(str(pins))
+    assert pins_left == 2 * cgroups + 3, f"{pins_left} pins"
+    return Figures(cgroups, idle, changed, attach / cgroups * 1e6, resident)
+
+
+def _reading(accountant: Accountant, cgroups: int) -> Callable[[], float]:
+    return lambda: measure.seconds(accountant.sample) / cgroups * 1e6
 
 
 def _c_loop(members: Crowd) -> LookupLoop:
@@ -108,16 +123,18 @@ def _print(small: Figures, large: Figures, rounds: int) -> None:
         [
             (name, f.cgroups, *_with_ratio(f.idle, name), *_with_ratio(f.changed, name))
             for f in (small, large)
-            for name in (_C, _OURS)
+            for name in f.idle
         ],
     )
-    held = ", their links held by pins" if large.pins else ""
-    print(f"\nattached {large.cgroups} cgroups in {large.attach:.1f} us each{held}; ", end="")
+    print(f"\nattached {large.cgroups} cgroups in {large.attach:.1f} us each; ", end="")
     print(f"resident memory grew by {large.resident:.1f} MB")
     for figures in (small, large):
         for state, values in (("unchanged", figures.idle), ("all changed", figures.changed)):
             what = f"accountant / C loop, {figures.cgroups} cgroups, {state}"
             measure.claim(what, _ratio(values, _OURS), 2.0)
+    for state, values in (("unchanged", small.idle), ("all changed", small.changed)):
+        price = values[_OURS] / values[_BARE]
+        print(f"Persist / without, {small.cgroups} cgroups, {state}: {price:.2f}")
     growth = large.changed[_OURS] / small.changed[_OURS]
     measure.claim(f"a cgroup among {large.cgroups} / among {small.cgroups}", growth, 1.2)
 

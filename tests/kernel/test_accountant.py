@@ -17,7 +17,7 @@ from tests.support.traffic import datagrams
 def test_a_cgroup_that_was_wrongly_taken_for_removed_is_counted_once(
     cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = Config(cgroups=(Selection(cgroup.relative, "it"),))
+    config = Config(cgroups=(Selection(cgroup.relative, "it"),), persist=False)
     with contextlib.closing(Accountant(config)) as accountant:
         accountant.start()
         sent = datagrams(cgroup, cgroup)
@@ -40,7 +40,7 @@ def test_a_cgroup_that_was_wrongly_taken_for_removed_is_counted_once(
 
 
 def test_closing_twice_is_fine(cgroup: Cgroup) -> None:
-    accountant = Accountant(Config(cgroups=(Selection(cgroup.relative),)))
+    accountant = Accountant(Config(cgroups=(Selection(cgroup.relative),), persist=False))
     accountant.start()
     accountant.close()
     accountant.close()

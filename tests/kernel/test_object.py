@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Object, Link and CounterMap: what they do, and what they leave behind: nothing."""
+"""Object, Links and CounterMap: what they do, and what they leave behind: nothing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from collectd_cgacct.bpf import Object
 from collectd_cgacct.config import PACKAGED_OBJECT
 from collectd_cgacct.counters import Counters
 from collectd_cgacct.errors import OperationError
+from collectd_cgacct.hierarchy import Cgroup as OpenCgroup
 from tests.support import census, traffic
 from tests.support.cgroups import Cgroup, wait_for
-from tests.support.counting import attach
+from tests.support.counting import attach, attach_opened
 
 
 def assert_gone(objects: census.Held) -> None:
@@ -88,11 +89,8 @@ def test_attaching_to_a_directory_that_is_no_cgroup_says_so_and_leaves_nothing(
     with Object(PACKAGED_OBJECT) as loaded:
         open_before = census.descriptors()
         fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            with pytest.raises(OperationError) as caught:
-                loaded.attach(fd, f'"{tmp_path}"')
-        finally:
-            os.close(fd)
+        with OpenCgroup(str(tmp_path), 1, fd) as opened, pytest.raises(OperationError) as caught:
+            attach_opened(loaded, opened)
         assert census.descriptors() == open_before
     assert caught.value.errno == errno.EBADF
     assert str(tmp_path) in str(caught.value)
@@ -127,14 +125,12 @@ def test_attaching_to_a_removed_cgroup_fails_and_leaves_nothing(cgroup: Cgroup) 
     child = cgroup.child("gone")
     with Object(PACKAGED_OBJECT) as loaded:
         fd = os.open(child.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with OpenCgroup("gone", child.id, fd) as opened:
             child.remove()
             open_before = census.descriptors()
             with pytest.raises(OperationError):
-                loaded.attach(fd, '"gone"')
+                attach_opened(loaded, opened)
             assert census.descriptors() == open_before
-        finally:
-            os.close(fd)
 
 
 def test_a_packaged_object_loads_from_any_path(tmp_path: Path, cgroup: Cgroup) -> None:

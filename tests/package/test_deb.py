@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.bpffs import links, temporary_bpffs
 from tests.support.cgroups import mount_point, temporary_cgroup
 from tests.support.collectd import CHECKOUT, running
+from tests.support.private_mounts import PRIVATE_MOUNTS
 from tests.support.traffic import datagrams
 
 EXAMPLE = "usr/share/doc/collectd-cgacct/examples/collectd-cgacct.conf"
@@ -112,7 +114,40 @@ def test_the_command_runs(package: Package) -> None:
     assert usage.startswith("usage: collectd-cgacct ")
 
 
-def _sample_block(package: Package, top: str) -> str:
+# In mounts of its own: pin something where the plugin does by default, then remove the package.
+_REMOVAL = """
+mount -t bpf bpf /sys/fs/bpf
+/usr/bin/python3 - <<END
+import contextlib
+from collectd_cgacct.accountant import Accountant
+from collectd_cgacct.config import Config, Selection
+with contextlib.closing(Accountant(Config(cgroups=(Selection("$CGROUP"),)))) as accountant:
+    accountant.start()
+END
+find /sys/fs/bpf/collectd-cgacct -name '*gress' | wc -l
+"$PRERM" upgrade 9.9
+find /sys/fs/bpf/collectd-cgacct -name '*gress' | wc -l
+"$PRERM" remove
+test ! -e /sys/fs/bpf/collectd-cgacct
+"""
+
+
+def test_what_is_pinned_goes_with_the_package(package: Package, tmp_path: Path) -> None:
+    _output(["dpkg-deb", "-e", str(package.deb), str(tmp_path)])
+    # It asks dpkg for the files of the package, which is not installed here.
+    (tmp_path / "py3clean").symlink_to("/bin/true")
+    with temporary_cgroup() as cgroup:
+        said = _output(
+            [*PRIVATE_MOUNTS, "sh", "-euc", _REMOVAL],
+            CGROUP=cgroup.relative,
+            PRERM=str(tmp_path / "prerm"),
+            PATH=f"{tmp_path}:{package.root / 'usr/bin'}:{os.environ['PATH']}",
+            PYTHONPATH=str(package.root / MODULES),
+        )
+    assert said.split() == ["2", "2"]
+
+
+def _sample_block(package: Package, top: str, pins: Path) -> str:
     """Return the sample's block with every option switched on, for cgroups below ``top``."""
     text = (package.root / EXAMPLE).read_text("utf-8")
     text = text[text.index("<Module ") : text.index("</Plugin>")]
@@ -121,16 +156,17 @@ def _sample_block(package: Package, top: str) -> str:
     text = re.sub(r'"(\w+\.slice\b)', rf'"{top}/\1', text)
     text = re.sub(r"\bInterval \d+", "Interval 0.2", text)
     text = text.replace('"/sys/fs/cgroup"', f'"{mount_point()}"')
+    text = text.replace('"/sys/fs/bpf/collectd-cgacct"', f'"{pins}"')
     text = text.replace('"/usr/share/', f'"{package.root}/usr/share/')
     object_file = package.root / MODULES / "collectd_cgacct" / "cgacct.bpfel.o"
     return re.sub(r"\bBPFObject .*", f'BPFObject "{object_file}"', text)
 
 
 def test_collectd_counts_with_every_option_of_the_sample(package: Package) -> None:
-    with temporary_cgroup() as top:
+    with temporary_cgroup() as top, temporary_bpffs() as bpffs:
         service = top.child("system.slice").child("web.service")
         user = top.child("user.slice")
-        block = _sample_block(package, top.relative)
+        block = _sample_block(package, top.relative, bpffs / "pins")
         with running(block, module_path=package.root / MODULES) as collectd:
             names = f"{top.relative}-system.slice-web.service", f"{top.relative}-user.slice"
             collectd.wait_for_rows(names[0])
@@ -138,5 +174,6 @@ def test_collectd_counts_with_every_option_of_the_sample(package: Package) -> No
             collectd.wait_for_last(names[0], "if_octets", (amount.octets, 0))
             collectd.wait_for_last(names[0], "if_packets", (23, 0))
             collectd.wait_for_last(names[1], "if_octets", (0, amount.octets))
+            assert set(links(bpffs / "pins")) == {service.id, user.id}
             collectd.wait_for_last(names[1], "if_packets", (0, 23))
             assert not collectd.complaints()

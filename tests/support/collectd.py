@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,21 @@ LoadPlugin python
 
 
 def module_block(options: str) -> str:
-    """Return ``options`` inside the plugin's own block."""
+    """Return ``options`` inside the plugin's own block; nothing is pinned without a PinPath."""
+    if "PinPath" not in options:
+        # The machine's own pins are not for a test.
+        options += "\nPersist false"
     return f"<Module collectd_cgacct>\n{options}\n</Module>"
 
 
 class Collectd:
     """A collectd that runs in the foreground; made by running()."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, directory: Path, launch: Callable[[], subprocess.Popen[bytes]]) -> None:
         self.directory = directory
-        self.process = process
+        self._launch = launch
+        self.earlier_logs: list[str] = []
+        self.process = launch()
         self.sock = UnixSock(directory / "sock")
 
     @property
@@ -137,6 +142,16 @@ class Collectd:
         """Send a signal and wait for the end; return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(30)
+
+    def again(self) -> None:
+        """Start once more with the same configuration, after the end; the log begins anew."""
+        assert self.process.poll() is not None
+        self.earlier_logs += self.log()
+        (self.directory / "log").unlink()
+        # What was killed has left its socket.
+        (self.directory / "sock").unlink(missing_ok=True)
+        self.process = self._launch()
+        wait_for(self._is_up, "collectd to be up again")
 
     def _is_up(self) -> bool:
         said = self.log()
@@ -216,7 +231,7 @@ def running(
             module=module,
             extra=extra,
         )
-        instance = Collectd(directory, _start(directory, config, wrapper, user))
+        instance = Collectd(directory, lambda: _start(directory, config, wrapper, user))
         wait_for(instance._is_up, "collectd to be up")
         yield instance
         assert instance._end(), "collectd does not end"

@@ -8,22 +8,29 @@ import os
 from collections.abc import Iterator
 from typing import Callable
 
-from collectd_cgacct.bpf import Link, Object
+from collectd_cgacct import hierarchy
+from collectd_cgacct.bpf import Object
 from collectd_cgacct.config import PACKAGED_OBJECT
 from collectd_cgacct.counters import Counters
+from collectd_cgacct.links import Links
 
 from .cgroups import Cgroup
 
 Read = Callable[[], Counters]
 
 
-def attach(loaded: Object, cgroup: Cgroup) -> Link:
-    """Attach to a cgroup by its path."""
+def attach(loaded: Object, cgroup: Cgroup) -> Links:
+    """Attach to a cgroup by its path, until close()."""
     fd = os.open(cgroup.path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return loaded.attach(fd, f'"{cgroup.relative}"')
-    finally:
-        os.close(fd)
+    with hierarchy.Cgroup(cgroup.relative, cgroup.id, fd) as opened:
+        return attach_opened(loaded, opened)
+
+
+def attach_opened(loaded: Object, cgroup: hierarchy.Cgroup) -> Links:
+    """Attach to a directory that is open already."""
+    links = Links(loaded)
+    links.attach(cgroup)
+    return links
 
 
 @contextlib.contextmanager

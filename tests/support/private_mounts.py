@@ -25,7 +25,8 @@ def _checked(result: int, what: str) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), what)
 
 
-def main() -> None:
+def enter() -> None:
+    """Give this process mounts of its own."""
     # int unshare(int flags);
     _checked(_libc.unshare(_CLONE_NEWNS), "unshare")
     with open("/proc/self/mountinfo", "rb") as file:
@@ -35,6 +36,11 @@ def main() -> None:
         #           unsigned long flags, const void *data);
         # One that lies hidden under another cannot be reached, nor be changed by the command.
         _libc.mount(None, point, None, _MS_PRIVATE, None)
+
+
+def main() -> None:
+    """Run the command."""
+    enter()
     os.execvp(sys.argv[1], sys.argv[1:])
 
 

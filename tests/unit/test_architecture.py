@@ -36,6 +36,7 @@ ORDER = (
     "rules",
     "rulesfile",
     "config",
+    "conffile",
     "selection",
     "ledger",
     "records",

@@ -90,6 +90,13 @@ def test_a_boolean_is_taken_bare_and_in_quotes(value: object, meaning: bool) -> 
     assert accepted(option("Packets", value)).packets is meaning
 
 
+def test_counters_are_kept_unless_it_is_said_otherwise() -> None:
+    config = accepted()
+    assert (config.persist, config.pin_path) == (True, "/sys/fs/bpf/collectd-cgacct")
+    config = accepted(option("Persist", False), option("PinPath", "/p"))
+    assert (config.persist, config.pin_path) == (False, "/p")
+
+
 def test_paths_and_numbers_are_taken() -> None:
     config = accepted(
         option("CGroupRoot", "/cg"), option("BPFObject", "/x.o"), option("Interval", 0.5)
@@ -108,6 +115,8 @@ def test_paths_and_numbers_are_taken() -> None:
         (option("CGroup", 5.0), "CGroup 5", "text in quotes"),
         (option("CGroup", True), "CGroup true", "text in quotes"),
         (option("CGroup", ""), 'CGroup ""', "text in quotes"),
+        (option("PinPath", "pins"), 'PinPath "pins"', "absolute path"),
+        (option("Persist", "perhaps"), 'Persist "perhaps"', "true or false"),
         (option("CGroup", "a\0b"), "CGroup", "NUL"),
         (option("Packets", 1.0), "Packets 1", "true or false"),
         (option("Packets", "maybe"), 'Packets "maybe"', "true or false"),

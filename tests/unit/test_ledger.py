@@ -289,3 +289,23 @@ def test_any_order_of_joins_reads_and_deaths_is_monotonic_and_equals_the_truth(
     for member in world.live.values():
         world.read(member)
     world.check(exact=True)
+
+
+def test_a_restored_member_that_lost_its_cover_adds_what_comes_after_the_next_reading() -> None:
+    ledger = Ledger(width=1, keep=2)
+    ledger.join(1, "n", "a")
+    ledger.join(2, "n", "a/b")
+    ledger.read(1, (23,))
+    ledger.read(2, (20,))
+    ledger.leave(1, now=0)
+    members, names = ledger.everything()
+    restored = Ledger(width=1, keep=2)
+    restored.restore(
+        {one: state for one, state in members if state},
+        {name: state for name, state in names if state},
+        {2: (20,)},
+    )
+    restored.read(2, (22,))
+    assert total(restored, "n") == 23
+    restored.read(2, (25,))
+    assert total(restored, "n") == 26

@@ -175,23 +175,22 @@ def test_no_two_raw_names_hold_one_name_and_a_held_name_does_not_change(
         assert len(set(held.values())) == len(held)
 
 
-def test_whoever_had_a_name_in_an_earlier_run_gets_it_again() -> None:
+def test_whoever_had_a_name_in_an_earlier_run_has_it_still() -> None:
     names = Names()
     names.claim("a/b")
     hashed = names.claim("a-b")
     later = Names()
     for name in (hashed, "a-b"):
-        later.remember(names.raw(name), name)
-    assert later.remembers("a-b")
+        later.hold(names.raw(name), name)
     assert (later.claim("a-b"), later.claim("a/b")) == (hashed, "a-b")
-    later.release(hashed)
-    assert not later.remembers("a-b")
+    later.release("a-b")
+    assert later.raw("a-b") == "a-b"
+    assert later.claim("a.b/c") == "a.b-c"
 
 
-def test_a_name_that_is_only_remembered_is_free() -> None:
+def test_a_name_that_is_let_go_is_free() -> None:
     names = Names()
-    names.remember("a/b", "a-b")
-    assert names.raw("a-b") == "a/b"
+    names.hold("a/b", "a-b")
+    names.release("a-b")
     assert names.claim("a-b") == "a-b"
-    assert names.raw("a-b") == "a-b"
     assert names.claim("a/b") != "a-b"

@@ -109,7 +109,7 @@ class Accountant:
                 continue
             if self._hierarchy.is_at(path, cgroup_id):
                 self._refresh([cgroup_id, *self._ledger.covered_by(cgroup_id)])
-                self._leave(cgroup_id)
+                self._ledger.let_go(cgroup_id, time.monotonic())
             else:
                 self._ledger.remove(cgroup_id)
         # Before they are detached: those below them count for themselves from now on.
@@ -120,17 +120,8 @@ class Accountant:
         self._kept.remove_other_layouts()
 
     def _refresh(self, cgroup_ids: list[int]) -> None:
-        for cgroup_id in cgroup_ids:
-            values = self._counters.read_if_possible(cgroup_id)
-            if values is not None:
-                self._ledger.read(cgroup_id, values)
-
-    def _leave(self, cgroup_id: int) -> None:
-        """Let go of a member that lives on. Those that it covered count from their reading on."""
-        lowers = self._ledger.covered_by(cgroup_id)
-        self._ledger.leave(cgroup_id, time.monotonic())
-        for lower in lowers:
-            self._ledger.read(lower, self._ledger.reading(lower) or ())
+        for cgroup_id, values in self._counters.read_each(cgroup_ids):
+            self._ledger.read(cgroup_id, values)
 
     def sample(self) -> Sample:
         """Read all counters; return each instance's cumulative totals."""
@@ -184,7 +175,7 @@ class Accountant:
             # What came until now is the old name's.
             ledger.read(cgroup_id, now)
         self._refresh([*ledger.covered_by(cgroup_id), *ledger.below(name, path)])
-        self._leave(cgroup_id)
+        ledger.let_go(cgroup_id, time.monotonic())
         ledger.join(cgroup_id, name, path, None if anew else now)
 
     def _read(self) -> None:

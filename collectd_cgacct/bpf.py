@@ -94,13 +94,11 @@ class CounterMap:
 
     def read(self, cgroup_id: int) -> Values | None:
         """Return the cgroup's sums over all CPUs; None if nothing is attached to it any more."""
-        try:
-            with operation("read counters of cgroup", f"id {cgroup_id}"):
+        with operation("read counters of cgroup", f"id {cgroup_id}"):
+            try:
                 return next(self._sums(self._lookup.read(cgroup_id)))
-        except OperationError as error:
-            if error.errno == errno.ENOENT:
+            except FileNotFoundError:
                 return None
-            raise
 
     def read_if_possible(self, cgroup_id: int) -> Values | None:
         """As read(), but None if it fails, too: for who leaves it to others to report that."""
@@ -108,6 +106,13 @@ class CounterMap:
             return self.read(cgroup_id)
         except OperationError:
             return None
+
+    def read_each(self, cgroup_ids: Iterable[int]) -> Iterator[tuple[int, Values]]:
+        """Yield id and sums of those that read_if_possible() can read, one after another."""
+        for cgroup_id in cgroup_ids:
+            values = self.read_if_possible(cgroup_id)
+            if values is not None:
+                yield cgroup_id, values
 
     def read_into(self, cgroup_ids: list[int], values: list[Values]) -> list[int]:
         """Put the sums of all ``cgroup_ids`` into the same places of ``values``.

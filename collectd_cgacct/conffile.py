@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Union
 
+from .config import BOOLEANS
 from .errors import CgacctError, operation
 from .text import decode, printable, quote
 
@@ -32,7 +33,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @dataclass
@@ -55,7 +55,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 def _value(word: str) -> Value:
     if _HEXADECIMAL.fullmatch(word):
         return float(int(word, 16))
-    return float(word) if _NUMBER.fullmatch(word) else _BOOLEANS.get(word.lower(), word)
+    return float(word) if _NUMBER.fullmatch(word) else BOOLEANS.get(word.lower(), word)
 
 
 def _lines(text: str, path: str) -> Iterator[tuple[int, list[tuple[str, str]]]]:

@@ -79,12 +79,12 @@ def _path(value: Any) -> str:
     return str(value)
 
 
-_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def _boolean(value: Any) -> bool:
     if isinstance(value, str):
-        value = _WORDS.get(value.lower())
+        value = BOOLEANS.get(value.lower())
     if not isinstance(value, bool):
         raise _Wrong("give it true or false")
     return value

@@ -94,25 +94,23 @@ class Continuity(Transience):
         self._owned = owned
         self._layout = bpf_object.layout
         self._directory = directory
-        self._directory_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._drop_unfinished()
+        self._lost = False
+        self._retry_at = 0.0
         # What is mapped, by the name of its pin.
         self._mapped: dict[str, mmap.mmap] = {}
-        book = memory.find(self._path(pins.LEDGER))
+        self._drop_unfinished()
+        found = memory.find(self._path(pins.LEDGER))
+        if found:
+            self._book = self._open_book(found)
         journal = memory.find(self._path(pins.JOURNAL))
-        self.links.after_another = book is not None
-        tail = Book(book, self._layout.fields).read().tail if book else 0
-        self._mapped[pins.JOURNAL] = journal or self._new_journal(limit, tail)
-        self._journal = Journal(self._mapped[pins.JOURNAL])
-        if book:
-            self._mapped[pins.LEDGER] = book
-            self._book = Book(book, self._layout.fields)
-        else:
+        if not journal:
+            journal = self._new_journal(limit, self._book.tail if found else 0)
+        self._mapped[pins.JOURNAL] = journal
+        self._journal = Journal(journal)
+        if not found:
             self._book = self._new_book([], [], [], self._journal.head)
-        self._inode = os.stat(self._path(pins.LEDGER)).st_ino
-        self._lost = False
+        self.links.after_another = found is not None
         self._restore()
-        self._retry_at = 0.0
         self._complaints = OnChange(logger)
         # For the watcher's thread.
         self._complaints_of_notes = OnChange(logger)
@@ -141,11 +139,13 @@ class Continuity(Transience):
         path = self._path(pins.LEDGER_NEW)
         self._drop_unfinished()
         new = memory.make(path, pins.MAP_NAMES[pins.LEDGER], size, fill)
-        inode = os.stat(path).st_ino
         os.rename(path, self._path(pins.LEDGER))
-        self._inode = inode
-        self._mapped[pins.LEDGER] = new
-        return Book(new, width)
+        return self._open_book(new)
+
+    def _open_book(self, mapped: mmap.mmap) -> Book:
+        self._mapped[pins.LEDGER] = mapped
+        self._inode = os.stat(self._path(pins.LEDGER)).st_ino
+        return Book(mapped, self._layout.fields)
 
     @property
     def position(self) -> int:
@@ -213,10 +213,8 @@ class Continuity(Transience):
 
     def _is_there(self) -> bool:
         """Notice if the pins were removed, by a purge --force say, or PinPath is not there."""
-        # By the directory itself, whatever is mounted over its path.
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(pins.LEDGER, dir_fd=self._directory_fd).st_ino == self._inode:
-                return True
+        if self._owned.has(self._path(pins.LEDGER), self._inode):
+            return True
         self._lost = True
         self.links.stop_pinning()
         logger.warning(
@@ -267,9 +265,6 @@ class Continuity(Transience):
         super().close()
         while self._mapped:
             self._mapped.popitem()[1].close()
-        if self._directory_fd >= 0:
-            os.close(self._directory_fd)
-            self._directory_fd = -1
         self._owned.close()
 
 
@@ -320,9 +315,10 @@ def _load_pinned(config: Config) -> tuple[Object, Continuity]:
         loaded = Object(config.bpf_object, config.splits, os.path.join(directory, pins.COUNTERS))
         undo.callback(loaded.close)
         try:
-            kept = Continuity(owned, directory, loaded, config.limit)
-        except OSError as error:
-            raise pins.PinError(config.pin_path, error.strerror or str(error)) from error
+            with pins.using(config.pin_path):
+                kept = Continuity(owned, directory, loaded, config.limit)
+        except CgacctError:
+            raise
         except Exception as error:
             why = (
                 f"what is pinned there is not ours, or damaged ({error}); see collectd-cgacct purge"

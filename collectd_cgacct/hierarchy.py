@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
+from . import mountinfo
 from .errors import CgacctError, OperationError
 from .text import decode, encode, quote
 
 # The directory went away between the event and the call.
 VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV)
-
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True)
@@ -30,25 +28,16 @@ class Mount:
     whole: bool = True
 
 
+_VERSIONS = {"cgroup": 1, "cgroup2": 2}
+
+
 def parse_mountinfo(text: str) -> list[Mount]:
     """Return the cgroup mounts in ``text``, in the format of proc_pid_mountinfo(5)."""
-    mounts = []
-    for line in text.split("\n"):
-        left, separator, right = line.partition(" - ")
-        kind = right.split(" ", 1)[0]
-        if not separator or kind not in ("cgroup", "cgroup2"):
-            continue
-        _id, _parent, device, root, path = left.split(" ")[:5]
-        major, minor = device.split(":")
-        path = _OCTAL.sub(lambda found: chr(int(found[1], 8)), path)
-        version = 2 if kind == "cgroup2" else 1
-        mounts.append(Mount(os.makedev(int(major), int(minor)), path, version, root == "/"))
-    return mounts
-
-
-def _mounts() -> list[Mount]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return parse_mountinfo(file.read())
+    return [
+        Mount(one.device, one.path, _VERSIONS[one.type], one.root == "/")
+        for one in mountinfo.parse(text)
+        if one.type in _VERSIONS
+    ]
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class Hierarchy:
 
     def __init__(self, root: str = "") -> None:
         """Take the tree at ``root``, or at the first mount of cgroup2; raises CgacctError."""
-        mounts = _mounts()
+        mounts = parse_mountinfo(mountinfo.read())
         self._v1 = [mount.path for mount in mounts if mount.version == 1]
         v2 = sorted((m for m in mounts if m.version == 2), key=lambda m: not m.whole)
         if not v2:

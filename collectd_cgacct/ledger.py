@@ -238,6 +238,16 @@ class Ledger:
             series.idle_since = now
         self._sort_out(member.name, series)
 
+    def let_go(self, member_id: int, now: float) -> None:
+        """As leave(), of a member that lives on: whom it covered counts from its reading on.
+
+        Those must have been read just now.
+        """
+        lowers = self.covered_by(member_id)
+        self.leave(member_id, now)
+        for lower_id in lowers:
+            self._uncovered.pop(lower_id, None)
+
     def _close_gap(self, place: int) -> None:
         last_id, last_values, last_plain = self.ids.pop(), self.values.pop(), self._plain.pop()
         if place < len(self.ids):

@@ -22,9 +22,6 @@ from .text import quote
 
 logger = logging.getLogger(__name__)
 
-# The pin, or the cgroup of its link, went away between the listing and the call.
-_VANISHED = (errno.ENOENT, errno.ENOLINK)
-
 
 class Links:
     """The programs of an object at cgroups, which are told apart by id.
@@ -54,19 +51,18 @@ class Links:
 
     def attach(self, cgroup: Cgroup) -> None:
         """Attach both programs, or let go of what was attached here. Raises OperationError."""
-        found = self._found.get(cgroup.id, ())
         descriptors: list[int] = []
         made: list[str] = []
         try:
             for program in self._object.programs:
-                if program.direction not in found or not self._take_over(program, cgroup):
-                    if program.direction in found:
-                        # What is there is dead, or not ours.
-                        self._remove(cgroup.id, program.direction)
-                    descriptors.append(program.attach(cgroup.fd, quote(cgroup.path or "/")))
-                    if self._directory and self._pin(program, cgroup.id, descriptors[-1]):
-                        made.append(program.direction)
-                        os.close(descriptors.pop())
+                if self._take_over(program, cgroup):
+                    continue
+                fd = program.attach(cgroup.fd, quote(cgroup.path or "/"))
+                if self._pin(program, cgroup.id, fd):
+                    made.append(program.direction)
+                    os.close(fd)
+                else:
+                    descriptors.append(fd)
         except OperationError:
             self._drop(cgroup.id, descriptors, made)
             raise
@@ -77,14 +73,14 @@ class Links:
         return os.path.join(self._directory, pins.link_name(cgroup_id, direction))
 
     def _pin(self, program: Program, cgroup_id: int, fd: int) -> bool:
+        if not self._directory:
+            return False
         path = self._path(cgroup_id, program.direction)
         try:
             libbpf.pin(fd, path)
         except OSError as error:
-            if self._complaints.has("pin"):
-                return False
-            # Once: what is held stays so until the next start.
-            self._complaints.begin(
+            # What is held stays so until the next start.
+            self._complaints.begin_once(
                 "pin",
                 f"cannot pin link {quote(path)}: {error.strerror}; its cgroup, and others "
                 "that appear while this lasts, are not counted while collectd is down",
@@ -93,23 +89,36 @@ class Links:
         return True
 
     def _take_over(self, program: Program, cgroup: Cgroup) -> bool:
-        """Let a pinned link run ``program``; return whether it is one of this cgroup."""
-        path = quote(self._path(cgroup.id, program.direction))
-        try:
-            with operation("open the pinned link", path):
-                fd = libbpf.open_pin(self._path(cgroup.id, program.direction))
+        """Let a link that was found run ``program``; return whether it is attached.
+
+        What is dead, or of something else, is removed.
+        """
+        if program.direction not in self._found.get(cgroup.id, ()):
+            return False
+        path = self._path(cgroup.id, program.direction)
+        with operation("open the pinned link", quote(path)):
             try:
-                with operation("replace the program of the pinned link", path):
-                    if libbpf.cgroup_link(fd) != (cgroup.id, program.attach_type):
-                        return False
-                    libbpf.link_update(fd, program.fd)
-            finally:
-                os.close(fd)
-        except OperationError as error:
-            if error.errno in _VANISHED:
+                fd = libbpf.open_pin(path)
+            except FileNotFoundError:
                 return False
-            if error.operation.startswith("open"):
-                raise
+        try:
+            attached = self._replace(fd, program, cgroup.id, quote(path))
+        finally:
+            os.close(fd)
+        if not attached:
+            self._remove(cgroup.id, program.direction)
+        return attached
+
+    def _replace(self, fd: int, program: Program, cgroup_id: int, subject: str) -> bool:
+        """Put ``program`` in the place of a link's; return whether it is one of the cgroup."""
+        try:
+            with operation("replace the program of the pinned link", subject):
+                if libbpf.cgroup_link(fd) != (cgroup_id, program.attach_type):
+                    return False
+                libbpf.link_update(fd, program.fd)
+        except OperationError as error:
+            if error.errno == errno.ENOLINK:  # the cgroup went away just now
+                return False
             self._complaints.begin("replace", f"{error}; the old one goes on counting")
         return True
 

@@ -57,9 +57,10 @@ class OnChange:
             self._current[subject] = message
             self._logger.warning("%s", message)
 
-    def has(self, subject: str) -> bool:
-        """Return whether something is wrong with ``subject``."""
-        return subject in self._current
+    def begin_once(self, subject: str, message: str) -> None:
+        """Warn, unless something is already wrong with ``subject``, whatever it is."""
+        if subject not in self._current:
+            self.begin(subject, message)
 
     def end(self, subject: str, message: str) -> None:
         """Say that it is over, if anything was wrong with ``subject``."""

@@ -20,7 +20,7 @@ import stat
 import time
 from collections.abc import Iterator
 
-from . import libbpf
+from . import libbpf, mountinfo
 from .bpf import DIRECTIONS
 from .counters import VERSION, Layout
 from .errors import CgacctError, operation, remedy
@@ -67,6 +67,31 @@ class Held(PinError):
         super().__init__(path, f"{holder} holds the lock on it")
 
 
+@contextlib.contextmanager
+def using(path: str) -> Iterator[None]:
+    """Turn an OSError into a PinError that tells the mend."""
+    try:
+        yield
+    except OSError as error:
+        raise PinError(path, _why(error)) from error
+
+
+_MENDS = {
+    errno.EROFS: "remount it: mount -o remount,rw on the bpffs",
+    errno.EACCES: "run collectd as the user that it belongs to",
+    errno.EPERM: "a name in a bpffs cannot have a dot",
+    errno.ENOTDIR: "name a directory",
+    errno.EEXIST: "name a directory",
+}
+
+
+def _why(error: OSError) -> str:
+    why = error.strerror or str(error)
+    number = error.errno or 0
+    mend = _MENDS.get(number) or remedy("", number)
+    return f"{why}; {mend}" if mend else why
+
+
 def layout_name(layout: Layout) -> str:
     """Return the name of the directory for counters of this layout; a bpffs takes no dots."""
     return "-".join((f"v{VERSION}", str(layout.size), *layout.splits))
@@ -84,7 +109,7 @@ class PinDirectory:
         self._fd = -1
         self._purge = purge
         deadline = time.monotonic() + patience
-        with _using(self.path):
+        with using(self.path):
             self._check()
             while self._fd < 0:
                 try:
@@ -98,7 +123,8 @@ class PinDirectory:
         existing = self.path
         while not os.path.lexists(existing):
             existing = os.path.dirname(existing)
-        mounts = _bpffs_mounts()
+        every = mountinfo.parse(mountinfo.read())
+        mounts = {one.device: one.path for one in every if one.type == "bpf"}
         if os.stat(existing).st_dev in mounts:
             if os.path.ismount(self.path):
                 raise PinError(self.path, "it is a mount point; name a directory below it")
@@ -144,7 +170,7 @@ class PinDirectory:
         Raises PinError.
         """
         path = os.path.join(self.path, layout_name(layout))
-        with _using(path):
+        with using(path):
             os.makedirs(path, _MODE, exist_ok=True)
             os.chmod(path, _MODE)
             found = set(os.listdir(path))
@@ -166,52 +192,26 @@ class PinDirectory:
 
     def others(self, layout: Layout) -> list[str]:
         """Return the paths of the directories of other layouts. Raises PinError."""
-        with _using(self.path):
+        with using(self.path):
             names = [name for name in _layouts(self.path) if name != layout_name(layout)]
         return [os.path.join(self.path, name) for name in names]
+
+    def has(self, path: str, inode: int) -> bool:
+        """Return whether the pin at ``path`` is there, whatever is mounted over PinPath.
+
+        So it is said to be in doubt.
+        """
+        try:
+            relative = os.path.relpath(path, self.path)
+            return os.stat(relative, dir_fd=self._fd).st_ino == inode
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
 
     def close(self) -> None:
         """Unlock; twice is fine."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-@contextlib.contextmanager
-def _using(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise PinError(path, _why(error)) from error
-
-
-_MENDS = {
-    errno.EROFS: "remount it: mount -o remount,rw on the bpffs",
-    errno.EACCES: "run collectd as the user that it belongs to",
-    errno.EPERM: "a name in a bpffs cannot have a dot",
-    errno.ENOTDIR: "name a directory",
-    errno.EEXIST: "name a directory",
-}
-
-
-def _why(error: OSError) -> str:
-    why = error.strerror or str(error)
-    number = error.errno or 0
-    mend = _MENDS.get(number) or remedy("", number)
-    return f"{why}; {mend}" if mend else why
-
-
-def _bpffs_mounts() -> dict[int, str]:
-    """Return where each bpffs is mounted, by its device."""
-    found = {}
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            if right.startswith("bpf "):
-                fields = left.split(" ")
-                major, minor = map(int, fields[2].split(":"))
-                found[os.makedev(major, minor)] = fields[4]
-    return found
 
 
 def _holder(status: os.stat_result) -> str:
@@ -241,18 +241,14 @@ def _layouts(path: str) -> list[str]:
         )
 
 
-def _files(directory: str) -> list[str]:
-    with os.scandir(directory) as entries:
-        return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-
-
 def links(directory: str) -> dict[int, set[str]]:
     """Return the links in a layout's directory: cgroup id to directions. Raises OSError."""
     found: dict[int, set[str]] = {}
-    for name in _files(directory):
-        match = _LINK.fullmatch(name)
-        if match:
-            found.setdefault(int(match[1]), set()).add(match[2])
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            match = _LINK.fullmatch(entry.name)
+            if match and entry.is_file(follow_symlinks=False):
+                found.setdefault(int(match[1]), set()).add(match[2])
     return found
 
 
@@ -303,7 +299,7 @@ def remove_layout(directory: str) -> int:
 
     Returns how many files there were. Raises OSError.
     """
-    names = _files(directory)
+    names = os.listdir(directory)
     ours = [name for name in MAP_NAMES if name in names]
     ours += [name for name in names if _LINK.fullmatch(name)]
     removed = sum(remove(directory, name) for name in ours)
@@ -328,7 +324,7 @@ def purge(path: str, force: bool = False) -> int:
     with operation("find libbpf", ""):
         libbpf.load()
     path = _native(path)
-    with contextlib.ExitStack() as stack, _using(path):
+    with contextlib.ExitStack() as stack, using(path):
         try:
             os.stat(path)
         except FileNotFoundError:

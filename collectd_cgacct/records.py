@@ -161,6 +161,11 @@ class Book:
         self._readings: list[Values] = []
         self._stale: set[int] = set()
 
+    @property
+    def tail(self) -> int:
+        """The position in the journal that was committed last."""
+        return int(self._state()[1])
+
     @staticmethod
     def size(width: int, readings: int, log: int) -> int:
         """Return the octets for so many readings, and a log of so many octets."""
@@ -211,6 +216,6 @@ class Book:
 
     def read(self) -> Kept:
         """Return what was committed last."""
-        _, tail, count = self._state()
+        count = self._state()[2]
         lines = list(_decode(bytes(self._memory[self._log : self._end])))
-        return Kept(lines, self._columns[self._current].read(count), int(tail))
+        return Kept(lines, self._columns[self._current].read(count), self.tail)

@@ -170,8 +170,7 @@ class Roster:
         self.changes.append((change, after))
 
     def _read_all(self, cgroup_ids: Iterable[int]) -> list[Reading]:
-        readings = ((one, self._counters.read_if_possible(one)) for one in cgroup_ids)
-        return [Reading(cgroup_id, values) for cgroup_id, values in readings if values is not None]
+        return [Reading(*one) for one in self._counters.read_each(cgroup_ids)]
 
     def _tell(self, change: Change) -> None:
         self.changes.append((change, self._note([change])))
@@ -211,8 +210,7 @@ class Roster:
         self._failed.add(path)
         if error.errno in (errno.EMFILE, errno.ENFILE):
             # One line for all: it is not the cgroup's fault.
-            if not self._complaints.has(_DESCRIPTORS):
-                self._complaints.begin(_DESCRIPTORS, str(error))
+            self._complaints.begin_once(_DESCRIPTORS, str(error))
         else:
             self._complaints.begin(path, str(error))
 

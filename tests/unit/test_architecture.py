@@ -19,6 +19,7 @@ ORDER = (
     "text",
     "errors",
     "files",
+    "mountinfo",
     "libbpf",
     "inotify",
     "logs",

@@ -15,6 +15,7 @@ import pytest
 from collectd_cgacct import logs
 from collectd_cgacct.config import PACKAGED_OBJECT
 from tests.support import meters
+from tests.support.bpffs import temporary_bpffs
 from tests.support.cgroups import Cgroup, temporary_cgroup
 from tests.support.netlab import lab
 from tests.support.wire import Bench, bench
@@ -29,6 +30,23 @@ FAMILIES = [
 def cgroup() -> Iterator[Cgroup]:
     with temporary_cgroup() as made:
         yield made
+
+
+@pytest.fixture
+def app(cgroup: Cgroup) -> Cgroup:
+    return cgroup.child("app")
+
+
+@pytest.fixture
+def bpffs() -> Iterator[Path]:
+    with temporary_bpffs() as made:
+        yield made
+
+
+@pytest.fixture
+def pins(bpffs: Path) -> Path:
+    """A PinPath."""
+    return bpffs / "pins"
 
 
 @pytest.fixture

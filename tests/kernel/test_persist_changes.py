@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,11 @@ from collectd_cgacct.config import Config, Selection
 from collectd_cgacct.continuity import Continuity
 from collectd_cgacct.links import Links
 from collectd_cgacct.roster import Removed
-from tests.support.bpffs import attached, links, temporary_bpffs
+from tests.support.bpffs import attached, links
 from tests.support.cgroups import Cgroup, wait_for
 from tests.support.plugin import accounting, config, totals
 from tests.support.sender import Sender, sink
 from tests.support.traffic import datagrams
-
-
-@pytest.fixture
-def pins() -> Iterator[Path]:
-    with temporary_bpffs() as made:
-        yield made / "pins"
 
 
 @pytest.fixture
@@ -118,6 +112,13 @@ def test_what_a_cgroup_below_another_sends_counts_once_whoever_counts_it(
         send()
 
 
+def assert_slash_and_dash(accountant: Accountant) -> None:
+    """Check that a/b, which has the name, has sent 23 packets, and a-b, which has another, 29."""
+    found = {name: values[3] for name, values in totals(accountant).items()}
+    assert found.pop("a-b") == 23
+    assert list(found.values()) == [29]
+
+
 def test_names_that_are_alike_when_clean_do_not_swap_by_a_kill(cgroup: Cgroup, pins: Path) -> None:
     slash = cgroup.child("a").child("b")
     options = config(cgroup, pins, {"a/b": "a/b", "a-b": "a-b"})
@@ -134,9 +135,7 @@ def test_names_that_are_alike_when_clean_do_not_swap_by_a_kill(cgroup: Cgroup, p
 
     killed(run)
     with accounting(options) as accountant:
-        found = {name: values[3] for name, values in totals(accountant).items()}
-        assert found.pop("a-b") == 23
-        assert list(found.values()) == [29]
+        assert_slash_and_dash(accountant)
 
 
 def test_the_name_of_the_dead_is_not_given_to_another(cgroup: Cgroup, pins: Path) -> None:
@@ -151,9 +150,7 @@ def test_the_name_of_the_dead_is_not_given_to_another(cgroup: Cgroup, pins: Path
         dash = cgroup.child("a-b")
         wait_for(lambda: accountant.sample().cgroups == 1, "the other one")
         datagrams(dash, dash, count=29)
-        found = {name: values[3] for name, values in totals(accountant).items()}
-        assert found.pop("a-b") == 23
-        assert list(found.values()) == [29]
+        assert_slash_and_dash(accountant)
 
 
 def test_what_came_after_the_last_sample_is_kept_by_an_orderly_end(

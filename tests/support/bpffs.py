@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import census
+
 # What the kernel puts into each bpffs.
 _PRELOADED = {"maps.debug", "progs.debug"}
 
@@ -49,3 +51,12 @@ def attached(cgroup: Path) -> list[str]:
     command = ["bpftool", "-j", "cgroup", "show", str(cgroup)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return sorted(one["name"] for one in json.loads(done.stdout.strip() or "[]"))
+
+
+def kernel_objects(pins: Path) -> census.Held:
+    """Return this process's BPF objects and the links that are pinned."""
+    found = set(census.held())
+    for path in pins.glob("*/*gress"):
+        command = ["bpftool", "-j", "link", "show", "pinned", str(path)]
+        found.add(("link", json.loads(subprocess.check_output(command))["id"]))
+    return frozenset(found)

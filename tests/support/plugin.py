@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from collectd_cgacct.accountant import Accountant
 from collectd_cgacct.config import Config, Selection
 
 from .cgroups import Cgroup
+from .collectd import CHECKOUT
 
 # All that changes something in the kernel or below PinPath.
 _CALLS: tuple[tuple[Any, str], ...] = (
@@ -35,6 +39,10 @@ _CALLS: tuple[tuple[Any, str], ...] = (
 )
 
 
+# The cgroup "app", and its name.
+RULES = {"app": "app"}
+
+
 def config(top: Cgroup, pins: Path, rules: dict[str, str], **options: Any) -> Config:
     """Account the cgroups below ``top`` that ``rules``, pattern to name, say."""
     cgroups = tuple(Selection(f"{top.relative}/{path}", name) for path, name in rules.items())
@@ -50,6 +58,26 @@ def accounting(options: Config) -> Iterator[Accountant]:
         yield accountant
     finally:
         accountant.close()
+
+
+def command(*words: str) -> tuple[int, str]:
+    """Run the command collectd-cgacct; return its exit status, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "collectd_cgacct", *words],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def said(records: list[logging.LogRecord]) -> list[str]:
+    """Return what the package itself said above the level of info, and forget it."""
+    lines = [r.getMessage() for r in records if r.levelno > logging.INFO]
+    records.clear()
+    return [line for line in lines if not line.startswith("libbpf:")]
 
 
 def totals(accountant: Accountant) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,6 @@ It ends with the process that started it.
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import socket
 import subprocess
@@ -18,18 +17,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .cgroups import Cgroup
+from .children import end_with_parent
 from .collectd import CHECKOUT
 
 PAYLOAD = 100
 OCTETS = 20 + 8 + PAYLOAD
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
     """Send, and count."""
     port, rate = int(sys.argv[1]), float(sys.argv[2])
-    # int prctl(int op, ...);
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
     stop = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
     begin, sent = time.monotonic(), 0

@@ -10,14 +10,14 @@ Transports: udp4, udp6, tcp4, tcp6. Each ends with the process that started it.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import signal
 import socket
 import sys
 import time
 
-_PR_SET_PDEATHSIG = 1
+from .children import end_with_parent
+
 _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _PLACES = {"4": (socket.AF_INET, "127.0.0.1"), "6": (socket.AF_INET6, "::1")}
 # As DNS has it; enough for a server to know a request by.
@@ -57,8 +57,7 @@ def ask(transport: str, answer: int, port: int, request: int, rate: float) -> No
 
 def main(words: list[str]) -> None:
     """Do what the command line says, until a signal."""
-    # int prctl(int op, ...);
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     verb, transport, answer, *rest = words
     if verb == "serve":
         serve(transport, int(answer))
